@@ -1,0 +1,4 @@
+//! Codes of one part; see the ranges in the parent module.
+
+codes! {
+}

@@ -1,0 +1,66 @@
+//! A pipeline: sources, logic and tables, resolved and ready to run.
+
+use crate::changes::TableSpec;
+use crate::home::HomeFactory;
+use crate::logic::LogicFactory;
+use crate::source::SourceFactory;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Limits and choices of a pipeline, from `SET`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `epoch.rows_max`: an epoch closes at so many records.
+    pub epoch_rows_max: usize,
+    /// `epoch.bytes_max`: an epoch closes at so many bytes of keys and values.
+    pub epoch_bytes_max: usize,
+    /// `epoch.interval_max`: where set, an epoch is held open so long for more records.
+    pub epoch_interval_max: Option<Duration>,
+    /// `lanes`: so many threads with a database session each.
+    pub lanes: usize,
+    /// `dead-letters.max`: stop when the pipeline has more.
+    pub dead_letters_max: Option<u64>,
+    /// `auto-create`: create missing target tables.
+    pub auto_create: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            epoch_rows_max: 100_000,
+            epoch_bytes_max: 32 << 20,
+            epoch_interval_max: None,
+            lanes: 1,
+            dead_letters_max: None,
+            auto_create: false,
+        }
+    }
+}
+
+/// The part of a pipeline that writes to one home.
+pub struct Branch {
+    /// The home.
+    pub home: Arc<dyn HomeFactory>,
+    /// The sources that it reads for itself.
+    pub sources: Vec<Arc<dyn SourceFactory>>,
+    /// The tables that it writes.
+    pub tables: Arc<Vec<TableSpec>>,
+    /// The logic between.
+    pub logic: Arc<dyn LogicFactory>,
+    /// Which sources feed which tables, one line an edge.
+    pub wiring: String,
+}
+
+/// A pipeline, resolved.
+pub struct Pipeline {
+    /// Its name.
+    pub name: String,
+    /// Hash of the whole logic.
+    pub fingerprint: String,
+    /// Limits and choices.
+    pub settings: Settings,
+    /// One branch a home.
+    pub branches: Vec<Branch>,
+    /// Warnings that the text gave, to be said once.
+    pub warnings: Vec<crate::Error>,
+}

@@ -1,0 +1,1 @@
+//! Owned by its connector; see [`super::Source`].
