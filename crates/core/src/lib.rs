@@ -7,12 +7,12 @@
 //!
 //! Reading order: [`number`], [`identity`], [`digest`], [`chain`], [`counts`], [`ledger`], [`outcome`].
 
-pub mod number;
-pub mod identity;
-pub mod digest;
 pub mod chain;
 pub mod counts;
+pub mod digest;
+pub mod identity;
 pub mod ledger;
+pub mod number;
 pub mod outcome;
 
 pub use chain::{ChainHash, Seal};

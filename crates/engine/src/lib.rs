@@ -6,17 +6,17 @@
 
 pub use onceflow_core as core;
 
-pub mod error;
+pub mod changes;
 pub mod codes;
 pub mod crash;
-pub mod secret;
-pub mod record;
-pub mod source;
 pub mod decode;
-pub mod logic;
-pub mod changes;
+pub mod error;
 pub mod home;
 pub mod lane;
+pub mod logic;
 pub mod pipeline;
+pub mod record;
+pub mod secret;
+pub mod source;
 
 pub use error::{Error, Kind, Place, Result};

@@ -1,4 +1,3 @@
 //! Codes of one part; see the ranges in the parent module.
 
-codes! {
-}
+codes! {}

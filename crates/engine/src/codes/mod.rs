@@ -52,16 +52,16 @@ macro_rules! codes {
     };
 }
 
-mod engine;
-mod text;
-mod query;
-mod kafka;
-mod files;
-mod record;
-mod postgres;
-mod sqlite;
-mod ledger;
 mod command;
+mod engine;
+mod files;
+mod kafka;
+mod ledger;
+mod postgres;
+mod query;
+mod record;
+mod sqlite;
+mod text;
 
 #[allow(unused_imports)]
 pub use command::*;
@@ -87,8 +87,16 @@ pub use text::*;
 /// All codes, in order.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
-        engine::ENTRIES, command::ENTRIES, text::ENTRIES, query::ENTRIES, kafka::ENTRIES, files::ENTRIES,
-        record::ENTRIES, postgres::ENTRIES, sqlite::ENTRIES, ledger::ENTRIES,
+        engine::ENTRIES,
+        command::ENTRIES,
+        text::ENTRIES,
+        query::ENTRIES,
+        kafka::ENTRIES,
+        files::ENTRIES,
+        record::ENTRIES,
+        postgres::ENTRIES,
+        sqlite::ENTRIES,
+        ledger::ENTRIES,
     ]
     .into_iter()
     .flatten()

@@ -13,9 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub mod desk;
-pub mod refuse;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod refuse;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
