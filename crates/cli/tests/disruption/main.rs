@@ -2,10 +2,10 @@
 //! run one at a time and apart from the others.
 #![allow(dead_code)]
 
-#[path = "../system/chaos.rs"]
-mod chaos;
 #[path = "../system/kafka.rs"]
 mod kafka;
+#[path = "../system/load.rs"]
+mod load;
 #[path = "../system/postgres.rs"]
 mod postgres;
 #[path = "../system/process.rs"]
@@ -15,8 +15,8 @@ mod services;
 #[path = "../system/trades.rs"]
 mod trades;
 
-use chaos::Load;
 use kafka::produce;
+use load::Load;
 use process::eventually;
 use services::services;
 use std::process::Command;

@@ -6,6 +6,7 @@
 mod chaos;
 mod crash;
 mod kafka;
+mod load;
 mod postgres;
 mod process;
 mod services;

@@ -1,6 +1,6 @@
 //! What real topics do: poison, aborted transactions, new partitions, recreation, deletion.
 
-use crate::chaos::Load;
+use crate::load::Load;
 use crate::kafka::{add_partitions, create_topic, delete_records, delete_topic, produce, producer, send};
 use crate::postgres::{check_append, check_ledger};
 use crate::process::eventually;
