@@ -1,1 +1,3 @@
-//! placeholder
+//! SQL text → sources, logic and sinks. The only crate that knows the SQL engine.
+
+pub mod model;
