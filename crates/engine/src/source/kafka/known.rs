@@ -222,16 +222,16 @@ mod tests {
 
     #[test]
     fn librdkafka_knows_every_name_that_it_is_given() {
-        let config = rdkafka::ClientConfig::new().create_native_config().expect("an empty configuration is valid");
         for name in GIVEN_ON.iter().chain(RENAMED.iter().map(|(_, name)| name)) {
-            assert!(is_known(&config, name), "{name}");
+            assert!(is_known(name), "{name}");
         }
-        assert!(!is_known(&config, "no.such.name"));
+        assert!(!is_known("no.such.name"));
     }
 
-    /// A property without a value reads as an error too, so an error counts only where it says that the name is unknown.
-    fn is_known(config: &rdkafka::config::NativeClientConfig, name: &str) -> bool {
-        config.get(name).map_or_else(|error| !format!("{error:?}").contains("UNKNOWN"), |_| true)
+    /// A known name may still refuse the value.
+    fn is_known(name: &str) -> bool {
+        let set = rdkafka::ClientConfig::new().set(name, "?").create_native_config();
+        set.map_or_else(|error| !error.to_string().contains("No such configuration"), |_| true)
     }
 
     #[test]

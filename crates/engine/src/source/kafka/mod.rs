@@ -18,7 +18,7 @@ mod verify;
 
 pub use properties::{Properties, Property, PropertyError, PropertyWarning, Translation, translate_properties};
 
-use self::client::{Client, configuration};
+use self::client::{Client, configuration, refused_setting};
 use self::reader::{Range, Reader, Trouble};
 use self::report::Reporter;
 use super::{Fetch, FetchLimits, Found, Mismatch, Source, SourceFactory};
@@ -159,16 +159,6 @@ fn compile(pattern: &str) -> Result<Regex> {
             .note("look-around and back references of Java's are not supported")
             .caused_by(error)
     })
-}
-
-fn refused_setting(error: rdkafka::error::KafkaError) -> Error {
-    use rdkafka::error::KafkaError;
-    match error {
-        KafkaError::ClientConfig(_, why, key, _) if !key.is_empty() => {
-            Error::config(codes::OF0408, format!("'properties.{key}' is not valid: {why}"))
-        }
-        error => Error::config(codes::OF0408, "librdkafka refuses the properties").caused_by(error),
-    }
 }
 
 impl fmt::Debug for KafkaFactory {
