@@ -1,1 +1,3 @@
-//! placeholder
+//! Unpublished: faults through our own traits, and the exhaustive model of the protocol.
+
+pub mod faults;
