@@ -198,6 +198,11 @@ impl SourceFactory for KafkaFactory {
         format!("kafka {topics} read_uncommitted={}", self.shared.read_uncommitted)
     }
 
+    fn caveat(&self) -> Option<String> {
+        let why = "isolation is read_uncommitted: records of aborted transactions are read as well";
+        self.shared.read_uncommitted.then(|| why.to_owned())
+    }
+
     fn open(&self) -> Result<Box<dyn Source>> {
         Ok(Box::new(KafkaSource::new(self.shared.clone())))
     }
@@ -419,6 +424,10 @@ impl Source for KafkaSource {
         }
         let finished = self.reading.as_ref().is_some_and(|reading| reading.reader.finished());
         Ok(Fetch { batches, finished })
+    }
+
+    fn group_positions(&mut self, group: &str, partitions: &[Partition]) -> Result<BTreeMap<Partition, Position>> {
+        self.committed_by(group, partitions)
     }
 
     fn report(&mut self, durable: &[(Partition, Position)]) {
