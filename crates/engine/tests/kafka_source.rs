@@ -378,7 +378,7 @@ fn seeking_again_forgets_what_was_buffered() {
 #[test]
 fn first_positions_are_as_the_text_says() {
     let broker = broker!("startup");
-    broker.create(2, &[]);
+    broker.create(2, &[("retention.ms", "-1")]);
     produce_at_times(&broker, &[100, 200, 300]);
     broker.delete_before(0, 1);
     let partitions = [broker.partition(0), broker.partition(1)];
@@ -428,7 +428,7 @@ fn produce_at_times(broker: &Broker, times: &[i64]) {
 #[test]
 fn last_positions_are_as_the_text_says() {
     let broker = broker!("bounds");
-    broker.create(2, &[]);
+    broker.create(2, &[("retention.ms", "-1")]);
     produce_at_times(&broker, &[100, 200, 300]);
     let partitions = [broker.partition(0), broker.partition(1)];
     let group = Property::plain(format!("{}-group", broker.topic));
