@@ -378,7 +378,7 @@ fn seeking_again_forgets_what_was_buffered() {
 #[test]
 fn first_positions_are_as_the_text_says() {
     let broker = broker!("startup");
-    broker.create(2, &[]);
+    broker.create(2, &[("retention.ms", "-1")]);
     produce_at_times(&broker, &[100, 200, 300]);
     broker.delete_before(0, 1);
     let partitions = [broker.partition(0), broker.partition(1)];
@@ -428,7 +428,7 @@ fn produce_at_times(broker: &Broker, times: &[i64]) {
 #[test]
 fn last_positions_are_as_the_text_says() {
     let broker = broker!("bounds");
-    broker.create(2, &[]);
+    broker.create(2, &[("retention.ms", "-1")]);
     produce_at_times(&broker, &[100, 200, 300]);
     let partitions = [broker.partition(0), broker.partition(1)];
     let group = Property::plain(format!("{}-group", broker.topic));
@@ -649,4 +649,62 @@ fn nothing_comes_promptly_and_something_comes_at_once() {
     });
     println!("received {later:?} after the broker's answer");
     assert!(later < Duration::from_millis(400));
+}
+
+/// Needs a broker with listeners that ask for logins: `ONCEFLOW_TEST_KAFKA_SASL` (SASL_PLAINTEXT with PLAIN user alice/secret, SCRAM-SHA-512
+/// users admin/pw, a super user, and bob/pw, who may do nothing, and unsecured OAUTHBEARER), `ONCEFLOW_TEST_KAFKA_TLS` and the PEM file
+/// of its authority `ONCEFLOW_TEST_KAFKA_CA`. Not part of what `ONCEFLOW_TEST_REQUIRE` requires.
+#[test]
+fn logins_work_or_fail_with_their_reason() {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (Some(sasl), Some(tls), Some(ca)) = (
+        variable("ONCEFLOW_TEST_KAFKA_SASL"),
+        variable("ONCEFLOW_TEST_KAFKA_TLS"),
+        variable("ONCEFLOW_TEST_KAFKA_CA"),
+    ) else {
+        println!("not run: logins: ONCEFLOW_TEST_KAFKA_SASL, _TLS and _CA are not set");
+        return;
+    };
+    let list = |pairs: &[(&str, &str)]| {
+        let property = |(key, value): &(&str, &str)| ((*key).to_owned(), Property::plain(*value));
+        let spec = KafkaSpec {
+            name: "src".into(),
+            topics: Topics::List(vec!["no-such-topic".to_owned()]),
+            properties: pairs.iter().map(property).collect(),
+            startup: Startup::Earliest,
+            bounded: Bounded::Unbounded,
+            discovery_interval: None,
+        };
+        let began = Instant::now();
+        let error = open(spec).discover().expect_err("the topic is missing");
+        println!("{:?}: {error:?}", began.elapsed());
+        (error.kind(), error.code().as_str())
+    };
+    let login = |mechanism: &str, jaas: &str| {
+        let protocol = ("security.protocol", "SASL_PLAINTEXT");
+        list(&[("bootstrap.servers", &sasl), protocol, ("sasl.mechanism", mechanism), ("sasl.jaas.config", jaas)])
+    };
+    let scram = |user: &str, password: &str| {
+        let jaas = format!("x.ScramLoginModule required username=\"{user}\" password=\"{password}\";");
+        login("SCRAM-SHA-512", &jaas)
+    };
+    // Logged in: the cluster says that the topic is missing.
+    let missing = (Kind::Config, "OF0404");
+    assert_eq!(scram("admin", "pw"), missing);
+    assert_eq!(login("PLAIN", "x.PlainLoginModule required username=\"alice\" password=\"secret\";"), missing);
+    let token = "x.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"admin\";";
+    assert_eq!(login("OAUTHBEARER", token), missing);
+    assert_eq!(scram("admin", "wrong"), (Kind::Config, "OF0402"));
+    assert_eq!(login("PLAIN", "x.PlainLoginModule required username=\"alice\" password=\"no\";"), (Kind::Config, "OF0402"));
+    // The broker hides topics from those who may not describe them.
+    assert_eq!(scram("bob", "pw"), (Kind::Config, "OF0405"));
+    assert_eq!(list(&[("bootstrap.servers", &sasl)]), (Kind::Unavailable, "OF0401"));
+
+    let ssl = ("security.protocol", "SSL");
+    let trust = [("ssl.truststore.type", "PEM"), ("ssl.truststore.location", ca.as_str())];
+    assert_eq!(list(&[("bootstrap.servers", &tls), ssl]), (Kind::Config, "OF0403"));
+    let anonymous = list(&[("bootstrap.servers", &tls), ssl, trust[0], trust[1]]);
+    assert_eq!(anonymous, missing);
+    assert_eq!(list(&[("bootstrap.servers", &tls)]), (Kind::Unavailable, "OF0401"));
+    assert_eq!(list(&[("bootstrap.servers", &sasl), ssl]), (Kind::Unavailable, "OF0401"));
 }

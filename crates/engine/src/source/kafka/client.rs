@@ -242,6 +242,11 @@ impl Health {
         if let Some((topic, id)) = changed_topic(text) {
             self.topic_ids.insert(topic.to_owned(), id.to_owned());
         }
+        // A broker that closes a fresh connection is told of in the log only, with a guess at the reason.
+        if facility == "FAIL" && self.last.is_none() {
+            let text = text.rsplit_once("]: ").map_or(text, |(_, text)| text).to_owned();
+            self.last = Some(Failure { code: RDKafkaErrorCode::BrokerTransportFailure, text });
+        }
         match level {
             0..=4 => tracing::debug!(target: "librdkafka", "{facility}: {text}"),
             _ => tracing::trace!(target: "librdkafka", "{facility}: {text}"),
@@ -263,8 +268,9 @@ pub(super) fn explain(doing: &str, servers: &str, reason: &Failure, answered: bo
     match reason.code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             let message = format!("{doing}: {servers} refused the login: {text}");
-            once_configured(answered, codes::OF0402, message)
-                .help("look at 'properties.sasl.mechanism', 'properties.sasl.jaas.config' and 'properties.security.protocol'")
+            once_configured(answered, codes::OF0402, message).help(
+                "look at 'properties.sasl.mechanism', 'properties.sasl.jaas.config' and 'properties.security.protocol'",
+            )
         }
         Code::SSL => once_configured(answered, codes::OF0403, format!("{doing}: TLS to {servers} failed: {text}"))
             .help("look at 'properties.ssl.truststore.*' and at the listener's 'properties.security.protocol'"),

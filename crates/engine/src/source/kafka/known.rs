@@ -116,7 +116,10 @@ pub(super) const GIVEN_ON: &[&str] = &[
 ];
 
 const WITHOUT_MEANING: &[(&[&str], &str)] = &[
-    (&["max.poll.records"], "how much is read at once is decided by 'epoch.rows_max' and by what the database keeps up with"),
+    (
+        &["max.poll.records"],
+        "how much is read at once is decided by 'epoch.rows_max' and by what the database keeps up with",
+    ),
     (
         &["enable.auto.commit", "auto.commit.interval.ms", "auto.commit.enable", "commit.offsets.on.checkpoint"],
         "positions are committed in the database together with the rows; the group's offsets are only shown to others",
@@ -186,10 +189,26 @@ const REFUSED: &[Refusal] = &[
         "positions come from the ledger, and a position that does not exist any more must stop the pipeline",
         "'scan.startup.mode' = 'earliest-offset' or 'latest-offset' says where a new pipeline begins",
     ),
-    (&["enable.auto.offset.store", "offset.store.method", "offset.store.path", "offset.store.sync.interval.ms"], OWN, ""),
-    (&["log_level", "log.queue", "log.thread.name"], "librdkafka's log goes into Onceflow's", "RUST_LOG=librdkafka=debug"),
-    (&["plugin.library.paths", "interceptor.classes", "interceptors"], "it would load foreign code into the process", ""),
-    (&["ssl.engine.location", "ssl.engine.id", "ssl.engine.factory.class"], "it would load foreign code into the process", ""),
+    (
+        &["enable.auto.offset.store", "offset.store.method", "offset.store.path", "offset.store.sync.interval.ms"],
+        OWN,
+        "",
+    ),
+    (
+        &["log_level", "log.queue", "log.thread.name"],
+        "librdkafka's log goes into Onceflow's",
+        "RUST_LOG=librdkafka=debug",
+    ),
+    (
+        &["plugin.library.paths", "interceptor.classes", "interceptors"],
+        "it would load foreign code into the process",
+        "",
+    ),
+    (
+        &["ssl.engine.location", "ssl.engine.id", "ssl.engine.factory.class"],
+        "it would load foreign code into the process",
+        "",
+    ),
     (
         &["sasl.client.callback.handler.class", "sasl.login.callback.handler.class", "sasl.login.class"],
         "it names a Java class; logins that need one (AWS MSK IAM, for example) are not supported",
@@ -209,11 +228,7 @@ const REFUSED: &[Refusal] = &[
         KERBEROS_HELP,
     ),
     (&["security.protocol.map"], "it is a broker's property", ""),
-    (
-        &["builtin.features", "test.mock.num.brokers"],
-        "it is no property of a reader",
-        "",
-    ),
+    (&["builtin.features", "test.mock.num.brokers"], "it is no property of a reader", ""),
 ];
 
 #[cfg(test)]

@@ -264,9 +264,9 @@ impl KafkaSource {
         };
         let text = &trouble.failure.text;
         match trouble.failure.code {
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation => {
-                self.judge_position(&partition, trouble)
-            }
+            RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation => self.judge_position(&partition, trouble),
             RDKafkaErrorCode::BadMessage
             | RDKafkaErrorCode::BadCompression
             | RDKafkaErrorCode::NotImplemented
@@ -275,6 +275,9 @@ impl KafkaSource {
                 let message = format!("{partition} cannot be read at {}: {text}", trouble.next);
                 Error::new(Kind::Data, codes::OF0413, message)
                     .note("librdkafka would skip the batch; nothing after it was used")
+            }
+            _ if catalog::is_missing(&trouble.failure) => {
+                Error::unavailable(codes::OF0404, format!("{partition} does not exist any more"))
             }
             RDKafkaErrorCode::MessageSizeTooLarge => {
                 let message = format!("the record at {} of {partition} is too large to fetch", trouble.next);
@@ -338,7 +341,8 @@ impl KafkaSource {
             if came && reading.reader.trouble().is_none() {
                 client.works();
             }
-            let enough = reading.reader.has_gathered() || reading.reader.finished() || reading.reader.trouble().is_some();
+            let enough =
+                reading.reader.has_gathered() || reading.reader.finished() || reading.reader.trouble().is_some();
             self.check_identities()?;
             if enough || left.is_zero() {
                 return Ok(());

@@ -86,9 +86,10 @@ impl KafkaSource {
         let found = self.ask_positions(partitions, which, !self.shared.read_uncommitted)?;
         match partitions.iter().find(|one| !found.contains_key(*one)) {
             None => Ok(found),
-            Some(missing) => {
-                Err(Error::unavailable(codes::OF0401, format!("the broker does not say where {missing} begins or ends")))
-            }
+            Some(missing) => Err(Error::unavailable(
+                codes::OF0401,
+                format!("the broker does not say where {missing} begins or ends"),
+            )),
         }
     }
 
