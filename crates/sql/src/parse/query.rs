@@ -20,7 +20,7 @@ pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Box<Query>> {
         return Err(cursor.expected("a query that begins with SELECT"));
     }
     refuse_unsupported(toks)?;
-    let query = read(cursor, toks, Parser::parse_query)?;
+    let query = read(cursor, toks, |parser| parser.parse_query())?;
     cursor.skip(toks.len());
     Ok(query)
 }
@@ -30,7 +30,7 @@ pub(super) fn expression(cursor: &Cursor<'_>, toks: &[Tok]) -> Result<Expr> {
     if toks.is_empty() {
         return Err(cursor.expected("an expression"));
     }
-    read(cursor, toks, Parser::parse_expr)
+    read(cursor, toks, |parser| parser.parse_expr())
 }
 
 fn read<T>(

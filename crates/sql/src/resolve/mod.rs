@@ -9,6 +9,7 @@ mod files;
 mod kafka;
 mod mode;
 pub mod settings;
+mod shim;
 mod source;
 mod target;
 pub mod url;
@@ -21,7 +22,7 @@ use onceflow::Error;
 use onceflow::codes::{OF0220, OF0221, OF0222, OF0224};
 
 pub use source::source;
-pub use target::target;
+pub use target::{check_columns, home_from_url, target};
 
 /// Connectors that are read.
 pub const SOURCES: &[&str] = &["kafka", "filesystem", "datagen"];

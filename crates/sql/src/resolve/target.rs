@@ -1,12 +1,12 @@
 //! Tables that are written.
 
-use super::url::{Database, database, masked, with_parameter};
+use super::url::{Database, database, with_parameter};
 use super::{Use, connector, mode};
-use crate::model::{ColumnKind, ResolvedTarget, TableDecl, Value};
+use crate::model::{ColumnKind, ResolvedTarget, TableDecl};
 use crate::options::{Findings, Reader, known};
 use onceflow::Error;
 use onceflow::changes::{ColumnSpec, OnError, TableSpec, WriteMode};
-use onceflow::codes::{OF0216, OF0217, OF0218, OF0219, OF0221, OF0226, OF0232};
+use onceflow::codes::{OF0216, OF0217, OF0218, OF0219, OF0221, OF0226, OF0227, OF0232};
 use onceflow::home::HomeFactory;
 use onceflow::secret::Secret;
 use std::sync::Arc;
@@ -102,70 +102,94 @@ fn print(reader: &mut Reader<'_>) -> Option<Arc<dyn HomeFactory>> {
 }
 
 fn open_database(reader: &mut Reader<'_>, connector: &str) -> Option<Arc<dyn HomeFactory>> {
-    let example = match connector {
-        "sqlite" => "sqlite:path/to/file.db",
-        "postgres" => "postgresql://user@localhost:5432/database",
-        _ => "jdbc:postgresql://localhost:5432/database",
+    let url = reader.required("url", example(connector))?;
+    let text = match ["sslmode", "sslrootcert"].iter().find(|name| reader.has(name)) {
+        Some(_) => with_tls(reader, url.text.trim()),
+        None => url.text.trim().to_owned(),
     };
-    let url = reader.required("url", example)?;
-    let kind = match (database(&url.text), connector) {
-        // A bare path is enough where the connector says what it is.
-        (Database::Unknown, "sqlite") if !url.text.trim().is_empty() && !url.text.contains(':') => {
-            Database::Sqlite(url.text.trim().to_owned())
-        }
-        (kind, _) => kind,
+    let username = reader.value("username");
+    let password = reader.value("password");
+    let kind = database(&text, connector);
+    if matches!(kind, Database::Sqlite(_)) {
+        refuse_login(reader);
+    }
+    let login = Login {
+        username: username.map(|value| value.text),
+        password: password.map(|value| Secret::new(value.text)),
     };
-    match (kind, connector) {
-        (Database::Postgres(text), "jdbc" | "postgres") => postgres(reader, &url, text),
-        (Database::Sqlite(path), "jdbc" | "sqlite") => sqlite(reader, &url, &path),
-        (Database::Other(scheme), _) => {
-            let error = Error::config(OF0221, format!("writing to '{scheme}' is not available yet")).at(&url.place);
-            reader.findings.errors.push(error.help("databases: PostgreSQL (jdbc:postgresql://…) and SQLite (jdbc:sqlite:…)"));
-            None
+    match open(kind, connector, &login) {
+        Ok((home, warnings)) => {
+            for warning in warnings {
+                reader.findings.warnings.push(Error::config(OF0227, warning).at(&url.place));
+            }
+            Some(home)
         }
-        (Database::Unknown, _) => {
-            let shown = if url.secret { String::new() } else { format!(" '{}'", masked(&url.text)) };
-            let error = Error::config(OF0232, format!("the URL{shown} names no database that Onceflow knows")).at(&url.place);
-            reader.findings.errors.push(error.help(format!("write it as {example}")));
-            None
-        }
-        (_, connector) => {
-            let error = Error::config(OF0226, format!("the URL is not one of '{connector}'")).at(&url.place);
-            reader.findings.errors.push(error.help(format!("write it as {example}, or 'connector' = 'jdbc'")));
+        Err(error) => {
+            reader.findings.errors.push(error.at(&url.place));
             None
         }
     }
 }
 
-fn postgres(reader: &mut Reader<'_>, url: &Value, mut text: String) -> Option<Arc<dyn HomeFactory>> {
+/// TLS by libpq's names, as parameters of the URL.
+fn with_tls(reader: &mut Reader<'_>, url: &str) -> String {
+    let mut text = url.to_owned();
     for name in ["sslmode", "sslrootcert"] {
         if let Some(value) = reader.value(name) {
             text = with_parameter(&text, name, value.text.trim());
         }
     }
-    let username = reader.value("username").map(|value| value.text);
-    let password = reader.value("password").map(|value| Secret::new(value.text));
-    super::connect::postgres(reader, url, &text, username.as_deref(), password.as_ref())
+    text
 }
 
-fn sqlite(reader: &mut Reader<'_>, url: &Value, path: &str) -> Option<Arc<dyn HomeFactory>> {
-    if path.is_empty() || path.starts_with(":memory:") || path.starts_with("file:") || path.contains('?') {
-        let message = match path {
-            "" => "the URL names no file",
-            path if path.contains('?') || path.starts_with("file:") => "parameters of SQLite URLs are not supported",
-            _ => "a database in memory cannot keep the ledger",
-        };
-        let error = Error::config(OF0232, message).at(&url.place);
-        reader.findings.errors.push(error.help("write sqlite:path/to/file.db; a path without / at its start begins at the working directory"));
-        return None;
-    }
+fn refuse_login(reader: &mut Reader<'_>) {
     for name in ["username", "password", "sslmode", "sslrootcert"] {
         if let Some(value) = reader.value(name) {
-            let place = value.key_place;
-            reader.contradiction(&format!("'{name}' has no meaning for SQLite"), &place, "remove it");
+            reader.contradiction(&format!("'{name}' has no meaning for SQLite"), &value.key_place, "remove it");
         }
     }
-    super::connect::sqlite(reader, path)
+}
+
+/// Who connects, beside what the URL says.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+}
+
+fn example(connector: &str) -> &'static str {
+    match connector {
+        "sqlite" => "sqlite:path/to/file.db",
+        "postgres" => "postgresql://user@localhost:5432/database",
+        _ => "jdbc:postgresql://localhost:5432/database",
+    }
+}
+
+/// The home, and what is to be said of its URL.
+type Opened = (Arc<dyn HomeFactory>, Vec<String>);
+
+fn open(kind: Database, connector: &str, login: &Login) -> Result<Opened, Error> {
+    match (kind, connector) {
+        (Database::Postgres(text), "jdbc" | "postgres") => super::connect::postgres(&text, login),
+        (Database::Sqlite(path), "jdbc" | "sqlite") => super::connect::sqlite(&path),
+        (Database::Other(scheme), _) => {
+            let error = Error::config(OF0221, format!("writing to '{scheme}' is not available yet"));
+            Err(error.help("databases: PostgreSQL (jdbc:postgresql://…) and SQLite (jdbc:sqlite:…)"))
+        }
+        (Database::Unknown, _) => {
+            let error = Error::config(OF0232, "the URL names no database that Onceflow knows");
+            Err(error.help(format!("write it as {}", example(connector))))
+        }
+        (_, connector) => {
+            let error = Error::config(OF0226, format!("the URL is not one of '{connector}'"));
+            Err(error.help(format!("write it as {}, or 'connector' = 'jdbc'", example(connector))))
+        }
+    }
+}
+
+/// The home that a URL on the command line names.
+pub fn home_from_url(url: &str) -> Result<Arc<dyn HomeFactory>, Error> {
+    open(database(url, "jdbc"), "jdbc", &Login::default()).map(|(home, _)| home)
 }
 
 /// Schema and table. Databases need a name unless a statement says where rows go; others take the declared one.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 pub enum Database {
     /// PostgreSQL; the URL as given.
     Postgres(String),
-    /// SQLite, by the path of its file.
+    /// SQLite; `sqlite:` and the path of its file.
     Sqlite(String),
     /// A database that Onceflow cannot write to, by its scheme.
     Other(String),
@@ -16,14 +16,17 @@ pub enum Database {
     Unknown,
 }
 
-/// Reads a URL as far as its kind.
-pub fn database(url: &str) -> Database {
+/// Reads a URL as far as its kind. For the connector `sqlite` a bare path is enough.
+pub fn database(url: &str, connector: &str) -> Database {
     let url = url.trim();
+    if connector == "sqlite" && !url.contains(':') && !url.is_empty() {
+        return Database::Sqlite(format!("sqlite:{url}"));
+    }
     let rest = url.strip_prefix("jdbc:").unwrap_or(url);
     let Some((scheme, path)) = rest.split_once(':') else { return Database::Unknown };
     match scheme.to_ascii_lowercase().as_str() {
         "postgresql" | "postgres" => Database::Postgres(url.to_owned()),
-        "sqlite" | "sqlite3" => Database::Sqlite(path.strip_prefix("//").unwrap_or(path).to_owned()),
+        "sqlite" | "sqlite3" => Database::Sqlite(format!("sqlite:{}", path.strip_prefix("//").unwrap_or(path))),
         "mysql" | "mariadb" | "oracle" | "sqlserver" | "db2" | "derby" | "h2" | "duckdb" | "clickhouse" | "snowflake" | "redshift"
         | "mongodb" | "trino" | "cratedb" | "oceanbase" | "dm" | "vertica" => Database::Other(scheme.to_ascii_lowercase()),
         _ => Database::Unknown,
@@ -76,13 +79,13 @@ mod tests {
 
     #[test]
     fn urls_name_their_database() {
-        let check = |url: &str, expected: Database| assert_eq!(database(url), expected, "{url}");
+        let check = |url: &str, expected: Database| assert_eq!(database(url, "jdbc"), expected, "{url}");
         let postgres = |url: &str| Database::Postgres(url.to_owned());
         check("jdbc:postgresql://h/d", postgres("jdbc:postgresql://h/d"));
         check("postgres://h/d", postgres("postgres://h/d"));
-        check("jdbc:sqlite:a/b.db", Database::Sqlite("a/b.db".into()));
-        check("sqlite:///a/b.db", Database::Sqlite("/a/b.db".into()));
-        check("sqlite:a.db", Database::Sqlite("a.db".into()));
+        check("jdbc:sqlite:a/b.db", Database::Sqlite("sqlite:a/b.db".into()));
+        check("sqlite:///a/b.db", Database::Sqlite("sqlite:/a/b.db".into()));
+        check("sqlite:a.db", Database::Sqlite("sqlite:a.db".into()));
         check("jdbc:mysql://h/d", Database::Other("mysql".into()));
         check("localhost", Database::Unknown);
         check("http://x", Database::Unknown);
