@@ -32,10 +32,10 @@ impl KafkaSource {
     pub(super) fn find_partitions(&mut self) -> Result<Vec<Found>> {
         let names = self.wanted_topics()?;
         let catalog = self.describe_topics(&names)?;
-        if let Some(missing) = names.iter().find(|name| !catalog.topics.contains_key(*name)) {
-            if self.shared.pattern.is_none() {
-                return Err(self.missing(missing));
-            }
+        // Of a pattern's topics one may have been deleted since they were listed.
+        let missing = names.iter().find(|name| self.shared.pattern.is_none() && !catalog.topics.contains_key(*name));
+        if let Some(missing) = missing {
+            return Err(self.missing(missing));
         }
         let internal_too = self.shared.pattern.is_none();
         let mut found = Vec::new();
@@ -115,8 +115,5 @@ impl KafkaSource {
 
 pub(super) fn is_missing(failure: &Failure) -> bool {
     use RDKafkaErrorCode::{InvalidTopic, UnknownPartition, UnknownTopic, UnknownTopicId, UnknownTopicOrPartition};
-    matches!(
-        failure.code,
-        UnknownTopicOrPartition | UnknownTopic | UnknownPartition | UnknownTopicId | InvalidTopic
-    )
+    matches!(failure.code, UnknownTopicOrPartition | UnknownTopic | UnknownPartition | UnknownTopicId | InvalidTopic)
 }

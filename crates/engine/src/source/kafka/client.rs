@@ -8,7 +8,7 @@ use super::properties::Translation;
 use crate::codes;
 use crate::error::{Error, Result};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +64,18 @@ pub(super) fn configuration(translation: &Translation) -> ClientConfig {
     config
 }
 
+/// The error for a setting that librdkafka does not take. Never shows a value: it may be a password.
+pub(super) fn refused_setting(error: KafkaError) -> Error {
+    let why = match error {
+        KafkaError::ClientConfig(_, why, key, _) if !key.is_empty() => {
+            return Error::config(codes::OF0408, format!("'properties.{key}' is not valid: {why}"));
+        }
+        KafkaError::ClientConfig(_, why, ..) | KafkaError::ClientCreation(why) => why,
+        _ => "unknown reason".to_owned(),
+    };
+    Error::config(codes::OF0408, format!("librdkafka refuses the properties: {why}"))
+}
+
 /// A client of one cluster.
 pub(super) struct Client {
     native: Arc<Native>,
@@ -87,9 +99,7 @@ struct Health {
 impl Client {
     /// A client with this configuration. Connects in the background.
     pub(super) fn open(config: &ClientConfig) -> Result<Self> {
-        let native = Native::open(config).map_err(|error| {
-            Error::config(codes::OF0408, "librdkafka refuses the properties").caused_by(error)
-        })?;
+        let native = Native::open(config).map_err(refused_setting)?;
         let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
         Ok(Self { native, servers, health: Health::default() })
     }
@@ -232,6 +242,11 @@ impl Health {
         if let Some((topic, id)) = changed_topic(text) {
             self.topic_ids.insert(topic.to_owned(), id.to_owned());
         }
+        // A broker that closes a fresh connection is told of in the log only, with a guess at the reason.
+        if facility == "FAIL" && self.last.is_none() {
+            let text = text.rsplit_once("]: ").map_or(text, |(_, text)| text).to_owned();
+            self.last = Some(Failure { code: RDKafkaErrorCode::BrokerTransportFailure, text });
+        }
         match level {
             0..=4 => tracing::debug!(target: "librdkafka", "{facility}: {text}"),
             _ => tracing::trace!(target: "librdkafka", "{facility}: {text}"),
@@ -253,8 +268,9 @@ pub(super) fn explain(doing: &str, servers: &str, reason: &Failure, answered: bo
     match reason.code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             let message = format!("{doing}: {servers} refused the login: {text}");
-            once_configured(answered, codes::OF0402, message)
-                .help("look at 'properties.sasl.mechanism', 'properties.sasl.jaas.config' and 'properties.security.protocol'")
+            once_configured(answered, codes::OF0402, message).help(
+                "look at 'properties.sasl.mechanism', 'properties.sasl.jaas.config' and 'properties.security.protocol'",
+            )
         }
         Code::SSL => once_configured(answered, codes::OF0403, format!("{doing}: TLS to {servers} failed: {text}"))
             .help("look at 'properties.ssl.truststore.*' and at the listener's 'properties.security.protocol'"),

@@ -116,7 +116,10 @@ pub(super) const GIVEN_ON: &[&str] = &[
 ];
 
 const WITHOUT_MEANING: &[(&[&str], &str)] = &[
-    (&["max.poll.records"], "how much is read at once is decided by 'epoch.rows_max' and by what the database keeps up with"),
+    (
+        &["max.poll.records"],
+        "how much is read at once is decided by 'epoch.rows_max' and by what the database keeps up with",
+    ),
     (
         &["enable.auto.commit", "auto.commit.interval.ms", "auto.commit.enable", "commit.offsets.on.checkpoint"],
         "positions are committed in the database together with the rows; the group's offsets are only shown to others",
@@ -186,10 +189,26 @@ const REFUSED: &[Refusal] = &[
         "positions come from the ledger, and a position that does not exist any more must stop the pipeline",
         "'scan.startup.mode' = 'earliest-offset' or 'latest-offset' says where a new pipeline begins",
     ),
-    (&["enable.auto.offset.store", "offset.store.method", "offset.store.path", "offset.store.sync.interval.ms"], OWN, ""),
-    (&["log_level", "log.queue", "log.thread.name"], "librdkafka's log goes into Onceflow's", "RUST_LOG=librdkafka=debug"),
-    (&["plugin.library.paths", "interceptor.classes", "interceptors"], "it would load foreign code into the process", ""),
-    (&["ssl.engine.location", "ssl.engine.id", "ssl.engine.factory.class"], "it would load foreign code into the process", ""),
+    (
+        &["enable.auto.offset.store", "offset.store.method", "offset.store.path", "offset.store.sync.interval.ms"],
+        OWN,
+        "",
+    ),
+    (
+        &["log_level", "log.queue", "log.thread.name"],
+        "librdkafka's log goes into Onceflow's",
+        "RUST_LOG=librdkafka=debug",
+    ),
+    (
+        &["plugin.library.paths", "interceptor.classes", "interceptors"],
+        "it would load foreign code into the process",
+        "",
+    ),
+    (
+        &["ssl.engine.location", "ssl.engine.id", "ssl.engine.factory.class"],
+        "it would load foreign code into the process",
+        "",
+    ),
     (
         &["sasl.client.callback.handler.class", "sasl.login.callback.handler.class", "sasl.login.class"],
         "it names a Java class; logins that need one (AWS MSK IAM, for example) are not supported",
@@ -209,11 +228,7 @@ const REFUSED: &[Refusal] = &[
         KERBEROS_HELP,
     ),
     (&["security.protocol.map"], "it is a broker's property", ""),
-    (
-        &["builtin.features", "test.mock.num.brokers"],
-        "it is no property of a reader",
-        "",
-    ),
+    (&["builtin.features", "test.mock.num.brokers"], "it is no property of a reader", ""),
 ];
 
 #[cfg(test)]
@@ -222,16 +237,16 @@ mod tests {
 
     #[test]
     fn librdkafka_knows_every_name_that_it_is_given() {
-        let config = rdkafka::ClientConfig::new().create_native_config().expect("an empty configuration is valid");
         for name in GIVEN_ON.iter().chain(RENAMED.iter().map(|(_, name)| name)) {
-            assert!(is_known(&config, name), "{name}");
+            assert!(is_known(name), "{name}");
         }
-        assert!(!is_known(&config, "no.such.name"));
+        assert!(!is_known("no.such.name"));
     }
 
-    /// A property without a value reads as an error too, so an error counts only where it says that the name is unknown.
-    fn is_known(config: &rdkafka::config::NativeClientConfig, name: &str) -> bool {
-        config.get(name).map_or_else(|error| !format!("{error:?}").contains("UNKNOWN"), |_| true)
+    /// A known name may still refuse the value.
+    fn is_known(name: &str) -> bool {
+        let set = rdkafka::ClientConfig::new().set(name, "?").create_native_config();
+        set.map_or_else(|error| !error.to_string().contains("No such configuration"), |_| true)
     }
 
     #[test]

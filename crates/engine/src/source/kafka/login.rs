@@ -101,9 +101,7 @@ fn store_type(properties: &Properties, type_key: &str, location: &str) -> Store 
 
 fn convert_trust(location: &str, kind: &str) -> Error {
     Error::config(codes::OF0407, format!("the trust store '{location}' is {kind}; only PEM can be read"))
-        .help(format!(
-            "keytool -list -rfc -keystore {location} | sed -n '/BEGIN CERT/,/END CERT/p' > truststore.pem"
-        ))
+        .help(format!("keytool -list -rfc -keystore {location} | sed -n '/BEGIN CERT/,/END CERT/p' > truststore.pem"))
         .help("'properties.ssl.truststore.type' = 'PEM', 'properties.ssl.truststore.location' = 'truststore.pem'")
 }
 
@@ -190,9 +188,8 @@ struct Module {
 
 fn login_module(property: &Property) -> Result<Module, PropertyError> {
     parse_module(&property.value).or_else(|why| {
-        let error = Error::config(codes::OF0408, format!("'properties.sasl.jaas.config' cannot be read: {why}")).help(
-            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"…\" password=\"…\";",
-        );
+        let error = Error::config(codes::OF0408, format!("'properties.sasl.jaas.config' cannot be read: {why}"))
+            .help("org.apache.kafka.common.security.scram.ScramLoginModule required username=\"…\" password=\"…\";");
         refuse("sasl.jaas.config", error)
     })
 }
@@ -317,7 +314,8 @@ mod tests {
         let servers = [("bootstrap.servers", "b:9092")];
         let all = servers.iter().chain(pairs);
         let properties = all.map(|(key, value)| ((*key).to_owned(), Property::plain(*value))).collect();
-        let got = translate_properties(&properties).map_err(|refused| format!("{} {}", refused.error.code(), refused.key));
+        let got =
+            translate_properties(&properties).map_err(|refused| format!("{} {}", refused.error.code(), refused.key));
         let got = got.map(|done| {
             let settings = done.settings.iter().filter(|(key, _)| *key != "bootstrap.servers");
             settings.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
@@ -349,9 +347,14 @@ mod tests {
     #[test]
     fn login_texts_that_do_not_fit_are_refused() {
         let jaas = |text: &'static str| [("sasl.jaas.config", text), ("sasl.mechanism", "PLAIN")];
-        for text in ["", "a.PlainLoginModule", "a.PlainLoginModule required username=\"x\" password=\"y\"",
-            "a.PlainLoginModule required username=\"x;", "a.PlainLoginModule required username=\"x\";",
-            "a.PlainLoginModule required username password=\"x\";"] {
+        for text in [
+            "",
+            "a.PlainLoginModule",
+            "a.PlainLoginModule required username=\"x\" password=\"y\"",
+            "a.PlainLoginModule required username=\"x;",
+            "a.PlainLoginModule required username=\"x\";",
+            "a.PlainLoginModule required username password=\"x\";",
+        ] {
             check(&jaas(text), Err("OF0408 sasl.jaas.config"));
         }
         check(&jaas(SCRAM), Err("OF0408 sasl.jaas.config"));
@@ -360,15 +363,15 @@ mod tests {
         check(&[("sasl.mechanism", "GSSAPI")], Err("OF0407 sasl.mechanism"));
         check(&[("security.protocol", "SASL_SSL")], Err("OF0407 security.protocol"));
         check(&[("security.protocol", "TLS")], Err("OF0408 security.protocol"));
-        check(&[("sasl.jaas.config", "x.OAuthBearerLoginModule required clientId=\"a\";")], Err("OF0407 sasl.jaas.config"));
+        check(
+            &[("sasl.jaas.config", "x.OAuthBearerLoginModule required clientId=\"a\";")],
+            Err("OF0407 sasl.jaas.config"),
+        );
     }
 
     #[test]
     fn pem_and_pkcs12_stores_are_translated_and_java_stores_refused() {
-        check(
-            &[("ssl.truststore.type", "PEM"), ("ssl.truststore.location", "/ca")],
-            Ok(&["ssl.ca.location=/ca"]),
-        );
+        check(&[("ssl.truststore.type", "PEM"), ("ssl.truststore.location", "/ca")], Ok(&["ssl.ca.location=/ca"]));
         check(&[("ssl.truststore.certificates", "-----BEGIN")], Ok(&["ssl.ca.pem=-----BEGIN"]));
         check(
             &[("ssl.keystore.location", "/me.pem"), ("ssl.key.password", "p")],

@@ -18,7 +18,7 @@ mod verify;
 
 pub use properties::{Properties, Property, PropertyError, PropertyWarning, Translation, translate_properties};
 
-use self::client::{Client, configuration};
+use self::client::{Client, configuration, refused_setting};
 use self::reader::{Range, Reader, Trouble};
 use self::report::Reporter;
 use super::{Fetch, FetchLimits, Found, Mismatch, Source, SourceFactory};
@@ -161,16 +161,6 @@ fn compile(pattern: &str) -> Result<Regex> {
     })
 }
 
-fn refused_setting(error: rdkafka::error::KafkaError) -> Error {
-    use rdkafka::error::KafkaError;
-    match error {
-        KafkaError::ClientConfig(_, why, key, _) if !key.is_empty() => {
-            Error::config(codes::OF0408, format!("'properties.{key}' is not valid: {why}"))
-        }
-        error => Error::config(codes::OF0408, "librdkafka refuses the properties").caused_by(error),
-    }
-}
-
 impl fmt::Debug for KafkaFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaFactory").field("spec", &self.shared.spec).finish_non_exhaustive()
@@ -206,6 +196,11 @@ impl SourceFactory for KafkaFactory {
             Topics::Pattern(pattern) => format!("pattern={pattern}"),
         };
         format!("kafka {topics} read_uncommitted={}", self.shared.read_uncommitted)
+    }
+
+    fn caveat(&self) -> Option<String> {
+        let why = "isolation is read_uncommitted: records of aborted transactions are read as well";
+        self.shared.read_uncommitted.then(|| why.to_owned())
     }
 
     fn open(&self) -> Result<Box<dyn Source>> {
@@ -269,9 +264,9 @@ impl KafkaSource {
         };
         let text = &trouble.failure.text;
         match trouble.failure.code {
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation => {
-                self.judge_position(&partition, trouble)
-            }
+            RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation => self.judge_position(&partition, trouble),
             RDKafkaErrorCode::BadMessage
             | RDKafkaErrorCode::BadCompression
             | RDKafkaErrorCode::NotImplemented
@@ -280,6 +275,9 @@ impl KafkaSource {
                 let message = format!("{partition} cannot be read at {}: {text}", trouble.next);
                 Error::new(Kind::Data, codes::OF0413, message)
                     .note("librdkafka would skip the batch; nothing after it was used")
+            }
+            _ if catalog::is_missing(&trouble.failure) => {
+                Error::unavailable(codes::OF0404, format!("{partition} does not exist any more"))
             }
             RDKafkaErrorCode::MessageSizeTooLarge => {
                 let message = format!("the record at {} of {partition} is too large to fetch", trouble.next);
@@ -343,7 +341,8 @@ impl KafkaSource {
             if came && reading.reader.trouble().is_none() {
                 client.works();
             }
-            let enough = reading.reader.has_gathered() || reading.reader.finished() || reading.reader.trouble().is_some();
+            let enough =
+                reading.reader.has_gathered() || reading.reader.finished() || reading.reader.trouble().is_some();
             self.check_identities()?;
             if enough || left.is_zero() {
                 return Ok(());
@@ -429,6 +428,10 @@ impl Source for KafkaSource {
         }
         let finished = self.reading.as_ref().is_some_and(|reading| reading.reader.finished());
         Ok(Fetch { batches, finished })
+    }
+
+    fn group_positions(&mut self, group: &str, partitions: &[Partition]) -> Result<BTreeMap<Partition, Position>> {
+        self.committed_by(group, partitions)
     }
 
     fn report(&mut self, durable: &[(Partition, Position)]) {

@@ -43,7 +43,9 @@ mod tests {
 
     #[test]
     fn base64_is_the_url_alphabet_without_padding() {
-        for (plain, coded) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("fooba", "Zm9vYmE"), ("??>", "Pz8-")] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("fooba", "Zm9vYmE"), ("??>", "Pz8-")]
+        {
             assert_eq!(base64_url(plain.as_bytes()), coded);
         }
     }

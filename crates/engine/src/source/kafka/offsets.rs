@@ -86,9 +86,10 @@ impl KafkaSource {
         let found = self.ask_positions(partitions, which, !self.shared.read_uncommitted)?;
         match partitions.iter().find(|one| !found.contains_key(*one)) {
             None => Ok(found),
-            Some(missing) => {
-                Err(Error::unavailable(codes::OF0401, format!("the broker does not say where {missing} begins or ends")))
-            }
+            Some(missing) => Err(Error::unavailable(
+                codes::OF0401,
+                format!("the broker does not say where {missing} begins or ends"),
+            )),
         }
     }
 
@@ -110,13 +111,18 @@ impl KafkaSource {
 
     /// What the group has committed; partitions without an offset are left out.
     fn committed(&mut self, partitions: &[Partition]) -> Result<Positions> {
+        let group = self.shared.group.clone().unwrap_or_default();
+        self.committed_by(&group, partitions)
+    }
+
+    /// What a group has committed, whoever it belongs to; partitions without an offset are left out.
+    pub(super) fn committed_by(&mut self, group: &str, partitions: &[Partition]) -> Result<Positions> {
         if partitions.is_empty() {
             return Ok(Positions::new());
         }
-        let group = self.shared.group.clone().unwrap_or_default();
         let entries: Vec<_> = partitions.iter().map(|partition| at(partition, LATEST)).collect();
         let client = self.client()?;
-        let asked = ask_group(client.native(), &group, &entries, ANSWER_WAIT_MAX);
+        let asked = ask_group(client.native(), group, &entries, ANSWER_WAIT_MAX);
         let doing = format!("asking for the offsets of group '{group}'");
         let answer = client.wait(&doing, asked)?.map_err(|failure| client.failed(&doing, Some(failure)))?;
         self.read_positions(partitions, answer)

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How many messages are taken from librdkafka in one call.
 const CHUNK_MESSAGES_MAX: usize = 1024;
+/// How many are taken while nothing is known of their size.
+const FIRST_CHUNK_MESSAGES: usize = 2;
 
 /// Where to read a partition.
 #[derive(Clone, Debug)]
@@ -206,14 +208,13 @@ impl Slots {
     /// How many messages may be taken next; `None` where it is enough.
     fn room(&self, records_max: usize, bytes_max: usize) -> Option<usize> {
         let (records, bytes) = self.gathered;
-        if self.trouble.is_some() || records >= records_max || (bytes >= bytes_max && records > 0) {
+        if self.trouble.is_some() || records >= records_max.max(1) || (bytes >= bytes_max && records > 0) {
             return None;
         }
-        let of_bytes = match records {
-            0 => CHUNK_MESSAGES_MAX.min(64),
-            _ => (bytes_max - bytes) / (bytes / records).max(1) + 1,
-        };
-        Some(of_bytes.min(records_max - records).min(CHUNK_MESSAGES_MAX))
+        // Sizes are known only afterwards, so that chunks double: what comes is at most about twice what was seen.
+        let of_bytes = (bytes_max.saturating_sub(bytes) / (bytes / records.max(1)).max(1)).saturating_add(1);
+        let doubled = records.max(FIRST_CHUNK_MESSAGES);
+        Some(of_bytes.min(doubled).min(records_max.max(1) - records).clamp(1, CHUNK_MESSAGES_MAX))
     }
 
     #[inline]

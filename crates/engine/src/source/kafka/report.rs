@@ -2,7 +2,7 @@
 //!
 //! One request at a time, the newest positions win, failures are told once.
 
-use super::ffi::{At, Asked, Failure, Native, Offsets, store_group};
+use super::ffi::{Asked, At, Failure, Native, Offsets, store_group};
 use onceflow_core::{Partition, Position};
 use std::collections::BTreeMap;
 use std::sync::Arc;
