@@ -69,22 +69,33 @@ impl Model {
         }
         let mut next = world.clone();
         next.claims += 1;
-        let drawn = match worker.attempt {
-            Some(attempt) if self.rules.own_attempt => attempt,
-            _ => next.claims,
-        };
+        let drawn = self.nonce(&mut next, number);
         let mut rows = [None; SHARDS];
         for shard in shards.each() {
             let stored = world.home[shard].row.expect("looked at above");
-            let held = worker.held[shard].filter(|_| self.rules.fence);
+            let held = self.held(worker, shard, &stored).filter(|_| self.rules.fence);
             match self.decide(shard, &stored, held, drawn) {
                 Decided::Take(row) => rows[shard] = Some(row),
                 Decided::Fenced => return self.fenced(next, number, shard).map(Some),
             }
         }
         self.take(&mut next, number, rows)?;
-        self.answer_claim(&mut next, number, rows, drawn, answered);
+        self.answer_claim(&mut next, number, rows, answered);
         Ok(Some(next))
+    }
+
+    /// What a worker says that it held: an unanswered claim that the home shows after all, or its last claim.
+    fn held(&self, worker: &Worker, shard: usize, stored: &Row) -> Option<(u8, u8)> {
+        let own = Some((stored.generation, stored.nonce));
+        if self.rules.own_attempt && worker.attempt[shard] == own { own } else { worker.held[shard] }
+    }
+
+    fn nonce(&self, next: &mut World, number: usize) -> u8 {
+        if !self.bounds.cloned {
+            return next.claims;
+        }
+        next.workers[number].drawn += 1;
+        next.workers[number].drawn
     }
 
     fn fenced(&self, mut next: World, number: usize, shard: usize) -> Result<World, Broken> {
@@ -92,6 +103,7 @@ impl Model {
         if next.home[shard].owner == Some(worker.life) {
             return Err(Broken::FencedByItself { shard });
         }
+        worker.attempt = [None; SHARDS];
         worker.fenced = true;
         worker.drop_ledger();
         Ok(next)
@@ -109,21 +121,23 @@ impl Model {
             }
             stored.row = Some(row);
             if let Some(before) = stored.owner.replace(life).filter(|before| *before != life) {
-                let loser = next.workers.iter_mut().find(|worker| worker.life == before);
-                loser.into_iter().for_each(|worker| worker.lost = worker.lost.with(shard));
+                // Only who knew that it had the shard can have lost it; a claim without an answer is as if it had not started.
+                let loser = |worker: &&mut Worker| worker.life == before && worker.held[shard].is_some();
+                next.workers.iter_mut().find(loser).into_iter().for_each(|worker| worker.lost = worker.lost.with(shard));
             }
         }
         Ok(())
     }
 
-    fn answer_claim(&self, next: &mut World, number: usize, rows: [Option<Row>; SHARDS], drawn: u8, answered: bool) {
+    fn answer_claim(&self, next: &mut World, number: usize, rows: [Option<Row>; SHARDS], answered: bool) {
         let worker = &mut next.workers[number];
         worker.resolved = None;
         if !answered {
-            worker.attempt = Some(drawn);
+            let sent = rows.map(|row| row.map(|row| (row.generation, row.nonce)));
+            worker.attempt = std::array::from_fn(|shard| sent[shard].or(worker.attempt[shard]));
             return;
         }
-        worker.attempt = None;
+        worker.attempt = [None; SHARDS];
         self.learn(next, number, rows);
     }
 
@@ -191,17 +205,19 @@ impl Model {
 
     /// COMMIT may be sent before the move is answered, and is not sent after an answer that says that the move failed.
     pub(super) fn send_commit(&self, world: &World, number: usize) -> Next {
-        let session = world.workers[number].session?;
+        let mut session = world.workers[number].session?;
         let told_otherwise = match session.phase {
             Phase::Sent => false,
             Phase::Moved(shards) => shards != session.shards,
             _ => true,
         };
-        (!session.commit_sent && !told_otherwise).then(|| {
-            let mut next = world.clone();
-            next.workers[number].session = Some(Session { commit_sent: true, ..session });
-            next
-        })
+        if session.commit_sent || told_otherwise {
+            return None;
+        }
+        session.commit_sent = true;
+        let mut next = world.clone();
+        next.workers[number].session = Some(session);
+        Some(next)
     }
 
     pub(super) fn answer(&self, world: &World, number: usize) -> Next {

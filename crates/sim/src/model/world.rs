@@ -147,8 +147,10 @@ pub struct Worker {
     pub ledger: [Option<Row>; SHARDS],
     /// What it holds from its claims: generation and nonce.
     pub held: [Option<(u8, u8)>; SHARDS],
-    /// The nonce of a claim that has not been answered.
-    pub attempt: Option<u8>,
+    /// Nonces that it has drawn; counted only where processes are clones.
+    pub drawn: u8,
+    /// Claims that took effect without an answer: what they wrote.
+    pub attempt: [Option<(u8, u8)>; SHARDS],
     /// The ends of the log as it saw them when it found no ledger.
     pub resolved: Option<[u8; SHARDS]>,
     /// Its transaction.
@@ -166,7 +168,8 @@ impl Worker {
             life,
             ledger: [None; SHARDS],
             held: [None; SHARDS],
-            attempt: None,
+            drawn: 0,
+            attempt: [None; SHARDS],
             resolved: None,
             session: None,
             fenced: false,
