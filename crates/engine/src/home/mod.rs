@@ -16,6 +16,7 @@ pub mod desk;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod refuse;
+pub mod row_json;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
