@@ -74,6 +74,8 @@ pub struct Bounds {
     pub losses_max: u8,
     /// Whether the home may be restored once.
     pub restore: bool,
+    /// Whether all processes draw the same random numbers in the same order, as clones of one machine may.
+    pub cloned: bool,
     /// Which sets of shards a claim may name.
     pub claimed: &'static [Shards],
 }
