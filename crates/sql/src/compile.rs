@@ -8,6 +8,7 @@ use crate::relations::relations;
 use crate::resolve::settings::{Chosen, check_name, settings};
 use crate::resolve::{check_columns, source, target};
 use crate::suggest;
+use crate::text::Source;
 use onceflow::changes::{TableSpec, WriteMode};
 use onceflow::codes::{OF0209, OF0260, OF0261, OF0262};
 use onceflow::core::Fingerprint;
@@ -51,7 +52,11 @@ pub fn compile_fully(
     variables: &dyn Fn(&str) -> Option<String>,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Error>> {
-    let mut script = parse(file, text, variables)?;
+    let script = parse(file, text, variables)?;
+    crate::roomy(|| finish(script, options))
+}
+
+fn finish(mut script: Script, options: &CompileOptions) -> Result<Compiled, Vec<Error>> {
     let mut findings = Findings::default();
     let chosen = settings(&script, &mut findings);
     let name = name(&script, &chosen, &mut findings);
@@ -180,7 +185,8 @@ fn resolve(script: &mut Script, uses: &Uses, chosen: &Chosen, options: &CompileO
 fn check_inserts(script: &Script, uses: &Uses, findings: &mut Findings) {
     if script.inserts.is_empty() {
         let error = Error::config(OF0260, "the text writes nothing: it has no INSERT");
-        findings.errors.push(error.help("add INSERT INTO target SELECT … FROM source;"));
+        let end = Source { file: Arc::clone(&script.file), text: Arc::clone(&script.text) }.end();
+        findings.errors.push(error.at(&end).help("add INSERT INTO target SELECT … FROM source;"));
     }
     for (insert, tables) in script.inserts.iter().zip(uses) {
         match script.tables.iter().find(|table| *table.name == *insert.target) {

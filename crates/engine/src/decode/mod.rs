@@ -189,3 +189,10 @@ fn unsupported(format: &str, column: &column::Builder) -> Error {
     Error::config(codes::OF0651, format!("format `{format}` cannot give {data_type} (column `{}`)", column.name))
         .help("declare the column as STRING and take it apart in the query")
 }
+
+pub(crate) use bad::sql_name;
+
+/// A decimal literal as the decoders read it; `None` where it is none of that precision.
+pub(crate) fn decimal_of(text: &str, precision: u8, scale: i8) -> Option<i128> {
+    convert::decimal(text, precision, scale).ok()
+}

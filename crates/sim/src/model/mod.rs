@@ -39,7 +39,7 @@ pub struct Rules {
     pub claim: bool,
     /// A claim says what it held, and gives way to a higher generation.
     pub fence: bool,
-    /// A claim recognises the trace of its own earlier attempt whose answer was lost.
+    /// A claim counts as held what an earlier one of the same process wrote without getting an answer.
     pub own_attempt: bool,
     /// Initial positions are resolved once and stored before anything is read. Off: each start resolves them.
     pub founding: bool,
@@ -74,6 +74,8 @@ pub struct Bounds {
     pub losses_max: u8,
     /// Whether the home may be restored once.
     pub restore: bool,
+    /// Whether all processes draw the same random numbers in the same order, as clones of one machine may.
+    pub cloned: bool,
     /// Which sets of shards a claim may name.
     pub claimed: &'static [Shards],
 }

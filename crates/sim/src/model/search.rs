@@ -4,9 +4,10 @@ use super::action::Action;
 use super::promise::Broken;
 use super::world::World;
 use super::{Bounds, Model, Rules};
+use onceflow_core::Fingerprint;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 /// What a search found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,48 +35,67 @@ impl fmt::Display for Explored {
 #[derive(Debug, Default)]
 struct Ways {
     seen: HashSet<u128>,
+    bytes: Bytes,
     steps: Vec<(u32, Action)>,
 }
 
 /// Goes through every reachable state, or up to the first broken promise.
 pub fn explore(rules: Rules, bounds: Bounds) -> Explored {
-    let mut model = Model::new(rules, bounds);
-    let actions = Action::all(&bounds);
-    let mut ways = Ways::default();
     let start = World::initial(bounds.log_start);
-    let mut layer = vec![(ways.add(&start, 0, Action::Backup).expect("nothing was seen before"), start)];
-    let mut found = Explored { states: 1, depth: 0, complete: 0, broken: None };
-    while !layer.is_empty() {
-        let mut next_layer = Vec::new();
-        for (number, world) in &layer {
-            for action in &actions {
-                match model.after(world, *action) {
+    let mut search = Search {
+        model: Model::new(rules, bounds),
+        actions: Action::all(&bounds),
+        ways: Ways::default(),
+        found: Explored { states: 0, depth: 0, complete: 0, broken: None },
+    };
+    search.ways.add(&start, 0, Action::Backup);
+    let mut layer = vec![(0, start)];
+    while !layer.is_empty() && search.found.broken.is_none() {
+        layer = search.next_layer(&layer);
+        search.found.depth += usize::from(!layer.is_empty());
+    }
+    search.found.states = search.ways.steps.len();
+    search.found
+}
+
+struct Search {
+    model: Model,
+    actions: Vec<Action>,
+    ways: Ways,
+    found: Explored,
+}
+
+impl Search {
+    /// The states one step further that were not seen before; none once a promise is broken.
+    fn next_layer(&mut self, layer: &[(u32, World)]) -> Vec<(u32, World)> {
+        let mut fresh = Vec::new();
+        for (number, world) in layer {
+            for at in 0..self.actions.len() {
+                let action = self.actions[at];
+                match self.model.after(world, action) {
                     Ok(None) => {}
                     Ok(Some(next)) => {
-                        if let Some(fresh) = ways.add(&next, *number, *action) {
-                            found.complete += usize::from(is_complete(&next));
-                            next_layer.push((fresh, next));
+                        if let Some(new) = self.ways.add(&next, *number, action) {
+                            self.found.complete += usize::from(is_complete(&next));
+                            fresh.push((new, next));
                         }
                     }
                     Err(broken) => {
-                        found.broken = Some((broken, ways.to(*number, *action)));
-                        found.states = ways.steps.len();
-                        return found;
+                        self.found.broken = Some((broken, self.ways.to(*number, action)));
+                        return Vec::new();
                     }
                 }
             }
         }
-        found.depth += usize::from(!next_layer.is_empty());
-        layer = next_layer;
+        fresh
     }
-    found.states = ways.steps.len();
-    found
 }
 
 impl Ways {
     /// Remembers a state; its number where it was not seen before.
     fn add(&mut self, world: &World, from: u32, action: Action) -> Option<u32> {
-        self.seen.insert(fingerprint(world)).then(|| {
+        let fingerprint = self.bytes.fingerprint(world);
+        self.seen.insert(fingerprint).then(|| {
             self.steps.push((from, action));
             u32::try_from(self.steps.len() - 1).expect("the bounds keep states below 2^32")
         })
@@ -93,15 +113,35 @@ impl Ways {
     }
 }
 
-/// 128 bits of two differently seeded hashes: two states with the same are not to be expected before 2^60 of them.
-fn fingerprint(world: &World) -> u128 {
-    let half = |seed: u8| {
-        let mut hasher = DefaultHasher::new();
-        seed.hash(&mut hasher);
-        world.hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    (half(1) << 64) | half(2)
+/// Collects what a state would feed into a hasher.
+#[derive(Debug, Default)]
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    /// The state's bytes, hashed to 128 bits: two states with the same are not to be expected before 2^60 of them.
+    fn fingerprint(&mut self, world: &World) -> u128 {
+        self.0.clear();
+        world.hash(self);
+        Fingerprint::of_record(0, None, None, Some(&self.0)).get()
+    }
+}
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    fn write_isize(&mut self, discriminant: isize) {
+        self.0.push(u8::try_from(discriminant).expect("no enum of the model has more than 256 variants"));
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("only the bytes are used")
+    }
 }
 
 fn is_complete(world: &World) -> bool {

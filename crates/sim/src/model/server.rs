@@ -1,8 +1,8 @@
 //! What the home's server does with the statements in its pipes, one at a time and in any order between sessions.
 
 use super::Model;
-use super::promise::Broken;
-use super::world::{Phase, Session, Shard, Shards, World};
+use super::promise::{self, Broken};
+use super::world::{Phase, Row, Session, Shard, Shards, World};
 
 type Next = Option<World>;
 
@@ -71,34 +71,36 @@ impl Model {
     /// Rows of every shard of the transaction become durable; the ledger moves where the move had matched.
     fn commit(&self, world: &World, session: Session, matched: Shards) -> Result<(World, Session), Broken> {
         let mut next = world.clone();
+        let mut moved = Ok(());
         for shard in session.shards.each() {
             apply(&mut next.home[shard], &session, shard);
             if matched.has(shard) {
-                move_row(&mut next.home[shard], &session, shard)?;
+                moved = moved.and(move_row(&mut next.home[shard], &session, shard));
             }
         }
+        // A record that is lost or repeated says more than that its transaction should not have been.
+        promise::check(&next)?;
+        moved?;
         Ok((next, Session { phase: Phase::Finished { committed: true }, ..session }))
     }
 }
 
 fn apply(stored: &mut Shard, session: &Session, shard: usize) {
-    let ends = |row: Option<super::world::Row>| row.and_then(|row| row.next).expect("a session knows its span");
+    let ends = |row: Option<Row>| row.and_then(|row| row.next).expect("a session knows its span");
     for record in ends(session.expected[shard])..ends(session.moved[shard]) {
         stored.applied[usize::from(record)] += 1;
     }
 }
 
 fn move_row(stored: &mut Shard, session: &Session, shard: usize) -> Result<(), Broken> {
+    let before = stored.row;
+    stored.row = session.moved[shard];
     if stored.owner != Some(session.life) {
         return Err(Broken::NotTheOwner { shard });
     }
     if session.overtaken {
         return Err(Broken::AnswerOvertaken { shard });
     }
-    let (Some(before), Some(after)) = (stored.row, session.moved[shard]) else { return Err(Broken::WentBack { shard }) };
-    if before.next > after.next || before.epoch + 1 != after.epoch {
-        return Err(Broken::WentBack { shard });
-    }
-    stored.row = Some(after);
-    Ok(())
+    let one_step = before.zip(stored.row).is_some_and(|(a, b)| a.next <= b.next && a.epoch + 1 == b.epoch);
+    if one_step { Ok(()) } else { Err(Broken::WentBack { shard }) }
 }

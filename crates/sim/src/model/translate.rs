@@ -19,7 +19,13 @@ pub struct Model {
     pub bounds: Bounds,
     chains: Vec<ChainHash>,
     numbers: HashMap<ChainHash, u16>,
+    proposed: HashMap<Proposal, Rows>,
 }
+
+/// The rows of a worker's ledger, by shard.
+type Rows = [Option<Row>; SHARDS];
+/// Rows, the shards that move, and up to where.
+type Proposal = (Rows, Shards, [u8; SHARDS]);
 
 /// What the home decides on a claim of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +39,7 @@ pub enum Decided {
 impl Model {
     /// A model.
     pub fn new(rules: Rules, bounds: Bounds) -> Self {
-        Self { rules, bounds, chains: Vec::new(), numbers: HashMap::new() }
+        Self { rules, bounds, chains: Vec::new(), numbers: HashMap::new(), proposed: HashMap::new() }
     }
 
     fn number_of(&mut self, chain: ChainHash) -> u16 {
@@ -100,13 +106,18 @@ impl Model {
     }
 
     /// What the rows of a worker's ledger become when it consumes up to the ends of the log: the core proposes, and, as
-    /// after a confirmed commit, accepts.
-    pub fn moved(
-        &mut self,
-        ledger: &[Option<Row>; SHARDS],
-        shards: Shards,
-        ends: [u8; SHARDS],
-    ) -> Result<[Option<Row>; SHARDS], Violation> {
+    /// after a confirmed commit, accepts. The core is pure, so each question is asked once.
+    pub fn moved(&mut self, ledger: &Rows, shards: Shards, ends: [u8; SHARDS]) -> Result<Rows, Violation> {
+        let proposal = (*ledger, shards, ends);
+        if let Some(known) = self.proposed.get(&proposal) {
+            return Ok(*known);
+        }
+        let moved = self.propose(ledger, shards, ends)?;
+        self.proposed.insert(proposal, moved);
+        Ok(moved)
+    }
+
+    fn propose(&mut self, ledger: &Rows, shards: Shards, ends: [u8; SHARDS]) -> Result<Rows, Violation> {
         let mut core = self.core_ledger(ledger)?;
         let advance = core.propose(step(ledger, shards, ends))?;
         core.accept(advance.committed())?;
@@ -114,13 +125,13 @@ impl Model {
         let positions: Vec<PositionRow> = core.positions().cloned().collect();
         let mut moved = *ledger;
         for (row, position) in rows.iter().zip(&positions) {
-            let shard = if row.shard == shard_id(0) { 0 } else { 1 };
+            let shard = usize::from(row.shard != shard_id(0));
             moved[shard] = Some(self.row(row, Some(small(position.next.get()))));
         }
         Ok(moved)
     }
 
-    fn core_ledger(&self, ledger: &[Option<Row>; SHARDS]) -> Result<Ledger, Violation> {
+    fn core_ledger(&self, ledger: &Rows) -> Result<Ledger, Violation> {
         let held = || (0..SHARDS).filter_map(|shard| ledger[shard].as_ref().map(|row| (shard, row)));
         let rows: Vec<ShardRow> = held().map(|(shard, row)| self.core_row(shard, row)).collect();
         let positions: Vec<PositionRow> = held().map(|(shard, row)| position_row(shard, known_next(row))).collect();
@@ -156,7 +167,7 @@ fn position_row(shard: usize, next: u8) -> PositionRow {
     }
 }
 
-fn step(ledger: &[Option<Row>; SHARDS], shards: Shards, ends: [u8; SHARDS]) -> Step {
+fn step(ledger: &Rows, shards: Shards, ends: [u8; SHARDS]) -> Step {
     let consumed = |shard: usize| {
         let from = ledger[shard].as_ref().map_or(0, known_next);
         let mut digest = Digest::EMPTY;

@@ -69,10 +69,7 @@ impl Model {
         }
         let mut next = world.clone();
         next.claims += 1;
-        let drawn = match worker.attempt {
-            Some(attempt) if self.rules.own_attempt => attempt,
-            _ => next.claims,
-        };
+        let drawn = self.nonce(&mut next, number);
         let mut rows = [None; SHARDS];
         for shard in shards.each() {
             let stored = world.home[shard].row.expect("looked at above");
@@ -87,11 +84,25 @@ impl Model {
         Ok(Some(next))
     }
 
+    /// A fresh nonce, or that of the worker's earlier attempt if it got no answer.
+    fn nonce(&self, next: &mut World, number: usize) -> u8 {
+        let worker = &mut next.workers[number];
+        match worker.attempt {
+            Some(attempt) if self.rules.own_attempt => attempt,
+            _ if self.bounds.cloned => {
+                worker.drawn += 1;
+                worker.drawn
+            }
+            _ => next.claims,
+        }
+    }
+
     fn fenced(&self, mut next: World, number: usize, shard: usize) -> Result<World, Broken> {
         let worker = &mut next.workers[number];
         if next.home[shard].owner == Some(worker.life) {
             return Err(Broken::FencedByItself { shard });
         }
+        worker.attempt = None;
         worker.fenced = true;
         worker.drop_ledger();
         Ok(next)
@@ -109,8 +120,9 @@ impl Model {
             }
             stored.row = Some(row);
             if let Some(before) = stored.owner.replace(life).filter(|before| *before != life) {
-                let loser = next.workers.iter_mut().find(|worker| worker.life == before);
-                loser.into_iter().for_each(|worker| worker.lost = worker.lost.with(shard));
+                // Only who knew that it had the shard can have lost it; a claim without an answer is as if it had not started.
+                let loser = |worker: &&mut Worker| worker.life == before && worker.held[shard].is_some();
+                next.workers.iter_mut().find(loser).into_iter().for_each(|worker| worker.lost = worker.lost.with(shard));
             }
         }
         Ok(())
@@ -191,17 +203,19 @@ impl Model {
 
     /// COMMIT may be sent before the move is answered, and is not sent after an answer that says that the move failed.
     pub(super) fn send_commit(&self, world: &World, number: usize) -> Next {
-        let session = world.workers[number].session?;
+        let mut session = world.workers[number].session?;
         let told_otherwise = match session.phase {
             Phase::Sent => false,
             Phase::Moved(shards) => shards != session.shards,
             _ => true,
         };
-        (!session.commit_sent && !told_otherwise).then(|| {
-            let mut next = world.clone();
-            next.workers[number].session = Some(Session { commit_sent: true, ..session });
-            next
-        })
+        if session.commit_sent || told_otherwise {
+            return None;
+        }
+        session.commit_sent = true;
+        let mut next = world.clone();
+        next.workers[number].session = Some(session);
+        Some(next)
     }
 
     pub(super) fn answer(&self, world: &World, number: usize) -> Next {

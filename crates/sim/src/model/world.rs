@@ -147,6 +147,8 @@ pub struct Worker {
     pub ledger: [Option<Row>; SHARDS],
     /// What it holds from its claims: generation and nonce.
     pub held: [Option<(u8, u8)>; SHARDS],
+    /// Nonces that it has drawn; counted only where processes are clones.
+    pub drawn: u8,
     /// The nonce of a claim that has not been answered.
     pub attempt: Option<u8>,
     /// The ends of the log as it saw them when it found no ledger.
@@ -166,6 +168,7 @@ impl Worker {
             life,
             ledger: [None; SHARDS],
             held: [None; SHARDS],
+            drawn: 0,
             attempt: None,
             resolved: None,
             session: None,

@@ -23,13 +23,17 @@ pub(crate) use cursor::Cursor;
 pub fn parse(file: &str, text: &str, variables: Variables<'_>) -> Result<Script, Vec<Error>> {
     let source = Source::new(file, text);
     let toks = tokenize(&source, variables)?;
+    crate::roomy(|| statements(&source, &toks))
+}
+
+fn statements(source: &Source, toks: &[Tok]) -> Result<Script, Vec<Error>> {
     let end = source.end();
-    let (chunks, mut errors) = split::statements(&toks);
+    let (chunks, mut errors) = split::statements(toks);
     let mut script = Script { file: source.file.clone(), text: source.text.clone(), ..Script::default() };
     let mut set = StatementSet::None;
     for chunk in &chunks {
         let place = toks.get(chunk.end).map_or_else(|| end.clone(), |tok| tok.place.clone());
-        let mut cursor = Cursor::new(&toks[chunk.clone()], &source, &place);
+        let mut cursor = Cursor::new(&toks[chunk.clone()], source, &place);
         if let Err(more) = statement(&mut cursor, &mut script, &mut set) {
             errors.extend(more);
         }
@@ -42,7 +46,7 @@ pub fn parse(file: &str, text: &str, variables: Variables<'_>) -> Result<Script,
         errors.sort_by_key(|error| error.place().map(|place| (place.line, place.column)));
         return Err(errors);
     }
-    script.logic = logic(&toks);
+    script.logic = logic(toks);
     Ok(script)
 }
 

@@ -11,6 +11,8 @@ use sqlparser::tokenizer::Token;
 
 /// How deep a query may nest.
 const DEPTH_MAX: usize = 64;
+/// How many operators one query may have: a chain of them is as deep as it is long.
+const OPERATORS_MAX: usize = 2_000;
 
 /// Reads a query from all that is left of a statement.
 pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Box<Query>> {
@@ -38,6 +40,9 @@ fn read<T>(
     toks: &[Tok],
     parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Result<T> {
+    if let Some(tok) = toks.iter().filter(|tok| is_operator(tok)).nth(OPERATORS_MAX) {
+        return Err(Error::config(OF0201, format!("the query has more than {OPERATORS_MAX} operators")).at(&tok.place));
+    }
     let tokens = toks.iter().map(|tok| tok.token.clone()).collect();
     let mut parser = Parser::new(&Grammar).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
     let parsed = parse(&mut parser);
@@ -47,6 +52,14 @@ fn read<T>(
         Ok(parsed) if index == toks.len() => Ok(parsed),
         Ok(_) => Err(leftover(cursor.source(), toks, index)),
         Err(error) => Err(syntax(cursor, toks, index, &error)),
+    }
+}
+
+fn is_operator(tok: &Tok) -> bool {
+    match &tok.token.token {
+        Token::Word(_) => ["AND", "OR", "NOT", "UNION", "JOIN", "IS", "LIKE", "BETWEEN"].iter().any(|word| tok.is(word)),
+        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Number(..) | Token::SingleQuotedString(_) => false,
+        _ => true,
     }
 }
 

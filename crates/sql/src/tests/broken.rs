@@ -69,12 +69,15 @@ fn deep_nesting_is_refused_and_does_not_overflow() {
         survives(&format!("CREATE TABLE x (a AS {});", deep("CASE WHEN a THEN ", " END", count)));
         survives(&format!("INSERT INTO t {};", deep("(SELECT * FROM ", ")", count)));
         survives(&format!("INSERT INTO t SELECT {} FROM s;", "NOT ".repeat(count)));
+        survives(&format!("{}{}INSERT INTO t SELECT {}a, b FROM s;", source(), target(), "a + ".repeat(count)));
+        survives(&format!("{}{}INSERT INTO t {}SELECT a, b FROM s;", source(), target(), "SELECT a, b FROM s UNION ALL ".repeat(count)));
+        survives(&format!("{}{}INSERT INTO t SELECT a{} b FROM s;", source(), target(), "[1]".repeat(count)));
     }
 }
 
 #[test]
 fn quotes_and_comments_have_to_be_closed() {
-    check("SET 'a = 'b';\nSET 'c' = 'd", "OF0202", "a string is not closed");
+    check("SET 'a' = 'b';\nSET 'c' = 'd", "OF0202", "a string is not closed");
     check_place("SET 'lanes' = '2", 1, "'");
     check("CREATE TABLE `t (a INT);", "OF0202", "a quoted name is not closed");
     check("CREATE TABLE \"t (a INT);", "OF0202", "write \" where");

@@ -32,7 +32,7 @@ fn slips_of_the_pen_are_named_with_their_place() {
     check("CREATE TABLE (a INT);", "OF0201", "expected a table name, found `(`");
     check("CREATE TABLE t (a INT,);", "OF0201", "remove the comma");
     check("CREATE TABLE t (a INT b INT);", "OF0201", "expected `,` or `)`, found `b`");
-    check("CREATE TABLE t (a INT;", "OF0201", "expected `,` or `)`, found `;`");
+    check("CREATE TABLE t (a INT;", "OF0201", "expected `,` or `)`, found the end");
     check("CREATE TABLE t (a);", "OF0201", "expected a type");
     check("CREATE TABLE select (a INT);", "OF0201", "SELECT is a reserved word");
     check("CREATE TABLE t (a INT) WITH ('a' = 'b',);", "OF0201", "remove the comma");
@@ -44,7 +44,7 @@ fn slips_of_the_pen_are_named_with_their_place() {
     check("CREATE TABLE `` (a INT);", "OF0201", "is empty");
     check("SET lanes = 2;", "OF0201", "SET 'key' = 'value'");
     check("SET 'lanes' = 2;", "OF0201", "write '2'");
-    check("SET;", "OF0201", "found `;`");
+    check("SET;", "OF0201", "found the end of the statement");
     check("INSERT t SELECT a FROM s;", "OF0201", "expected INTO");
     check("INSERT INTO t;", "OF0201", "a query that begins with SELECT");
     check("INSERT INTO t (a, a) SELECT a, a FROM s;", "OF0208", "listed twice");

@@ -139,9 +139,9 @@ fn text(text: &str) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
 }
 
-/// The range of `timestamptz`, in milliseconds since 1970: 4714 BC to 294276.
+/// What both `timestamptz` and 64 bits of microseconds can hold, in milliseconds since 1970: 4714 BC to 294247.
 const TIMESTAMP_MIN: i64 = -210_866_803_200_000;
-const TIMESTAMP_MAX: i64 = 9_224_318_015_999_000;
+const TIMESTAMP_MAX: i64 = 9_223_372_036_854_000;
 
 /// A point in time; one that `timestamptz` cannot hold becomes the nearest that it can.
 fn milliseconds(since_1970: i64) -> SystemTime {
@@ -184,7 +184,7 @@ impl Row {
             counts: six(counts).map(signed),
             prepared: prepared.to_string(),
             tables: tables(right, closing).to_string(),
-            now: microseconds(closing.now.clamp(TIMESTAMP_MIN * 1_000, TIMESTAMP_MAX * 1_000)),
+            now: microseconds(closing.now.max(TIMESTAMP_MIN * 1_000)),
             seed: closing.seed.to_string(),
         }
     }
