@@ -10,12 +10,14 @@ pub mod changes;
 pub mod codes;
 pub mod crash;
 pub mod decode;
+pub mod digest;
 pub mod error;
 pub mod home;
 pub mod lane;
 pub mod logic;
 pub mod pipeline;
 pub mod record;
+pub mod run;
 pub mod secret;
 pub mod source;
 

@@ -47,7 +47,7 @@ macro_rules! codes {
             pub const $name: $crate::codes::Code = $crate::codes::Code(stringify!($name));
         )*
         /// All codes of this table, in order.
-        pub const ENTRIES: &[$crate::codes::Entry] =
+        pub(super) const ENTRIES: &[$crate::codes::Entry] =
             &[$($crate::codes::Entry { code: $name, title: $title, text: $text }),*];
     };
 }

@@ -1,0 +1,277 @@
+//! The epoch that is being filled while the previous one commits.
+//!
+//! Owns the hand-over between the prepare thread and the lane: bounded by records and bytes, closed by whoever commits. It
+//! does not own what is inside.
+
+use crate::changes::{Part, Work};
+use crate::digest::digest_rows;
+use crate::error::{Error, Result};
+use crate::logic::EpochClock;
+use crate::pipeline::Settings;
+use crate::record::Batch;
+use crate::run::ambient::Ambient;
+use onceflow_core::{Consumed, Digest, Partition, Step, TableTotal};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// A position that moves without a record waits so long for company.
+const GAP_ONLY_MAX: Duration = Duration::from_millis(500);
+
+/// A closed epoch: its work, and the step that the ledger is asked for.
+#[derive(Debug)]
+pub struct Epoch {
+    /// Rows, dead letters and records.
+    pub work: Work,
+    /// Spans, digests, counts.
+    pub step: Step,
+}
+
+/// What the lane gets when it asks for an epoch.
+#[derive(Debug)]
+pub enum Next {
+    /// An epoch to commit.
+    Epoch(Box<Epoch>),
+    /// Nothing came in time.
+    Idle,
+    /// All sources are at their ends and everything was handed over.
+    Finished,
+}
+
+/// The hand-over between the prepare thread and the lane.
+pub struct Handover {
+    state: Mutex<State>,
+    room: Condvar,
+    ready: Notify,
+    rows_max: usize,
+    bytes_max: usize,
+    interval: Option<Duration>,
+    tables: Vec<Arc<str>>,
+}
+
+#[derive(Default)]
+struct State {
+    open: Option<Open>,
+    finished: bool,
+    closed: bool,
+    failed: Option<Error>,
+}
+
+struct Open {
+    work: Work,
+    consumed: BTreeMap<Partition, Consumed>,
+    tables: Vec<Digest>,
+    bytes: usize,
+    records: usize,
+    opened: Instant,
+}
+
+/// A part with everything computed that the commit path would otherwise have to compute.
+pub struct Prepared {
+    part: Part,
+    consumed: Vec<Consumed>,
+    tables: Vec<(usize, Digest)>,
+}
+
+impl Prepared {
+    /// Digests a part. Runs on the prepare thread.
+    pub fn new(part: Part) -> Self {
+        let moving = |batch: &&Batch| !batch.span.is_empty();
+        let consumed = part.batches.iter().filter(moving).map(consumed).collect();
+        let tables = part.sets.iter().map(|set| (set.table, digest_rows(&set.rows))).collect();
+        Self { part, consumed, tables }
+    }
+}
+
+fn consumed(batch: &Batch) -> Consumed {
+    let mut digest = Digest::EMPTY;
+    let mut tail = None;
+    for record in batch.records.iter() {
+        let fingerprint = record.fingerprint();
+        digest.add(fingerprint.get());
+        tail = Some(onceflow_core::Tail { offset: record.offset, fingerprint });
+    }
+    Consumed { partition: batch.partition.clone(), span: batch.span, digest, leader_epoch: batch.leader_epoch, tail }
+}
+
+impl Handover {
+    /// A hand-over for the named tables of a branch.
+    pub fn new(settings: &Settings, tables: Vec<Arc<str>>) -> Self {
+        Self {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            ready: Notify::new(),
+            rows_max: settings.epoch_rows_max,
+            bytes_max: settings.epoch_bytes_max,
+            interval: settings.epoch_interval_max,
+            tables,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock for the next part: the open epoch's, or a fresh one.
+    pub fn clock(&self, ambient: &dyn Ambient) -> EpochClock {
+        if let Some(open) = &self.lock().open {
+            return open.work.clock;
+        }
+        let bits = ambient.random().to_le_bytes();
+        let seed = u64::from_le_bytes(bits[..8].try_into().expect("8 of 16 bytes"));
+        EpochClock { now: ambient.now(), seed }
+    }
+
+    /// Adds a part; waits while the open epoch has no room. `false` once the lane has closed the hand-over.
+    pub fn add(&self, prepared: Prepared, clock: EpochClock) -> Result<bool> {
+        let (records, bytes) = (prepared.part.len() as usize, prepared.part.bytes());
+        let full = |state: &mut State| {
+            let open = state.open.as_ref();
+            !state.closed
+                && open.is_some_and(|open| {
+                    open.records > 0 && (open.records + records > self.rows_max || open.bytes + bytes > self.bytes_max)
+                })
+        };
+        let guard = self.room.wait_while(self.lock(), full);
+        let mut state = guard.unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Ok(false);
+        }
+        let tables = self.tables.len();
+        state.open.get_or_insert_with(|| Open::new(clock, tables)).add(prepared)?;
+        drop(state);
+        self.ready.notify_one();
+        Ok(true)
+    }
+
+    /// Says that nothing more will come.
+    pub fn finish(&self) {
+        self.lock().finished = true;
+        self.ready.notify_one();
+    }
+
+    /// Says that fetching or preparing failed; the lane gets the error instead of an epoch.
+    pub fn fail(&self, error: Error) {
+        self.lock().failed.get_or_insert(error);
+        self.ready.notify_one();
+    }
+
+    /// Ends the hand-over from the lane's side; what is open is dropped.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.open = None;
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Whether the lane has closed the hand-over.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// The next epoch, waiting for it at most so long. Cancel safe.
+    pub async fn next(&self, at_most: Duration) -> Result<Next> {
+        let until = Instant::now() + at_most;
+        loop {
+            let notified = self.ready.notified();
+            let wait = match self.take()? {
+                Taken::Now(next) => return Ok(next),
+                Taken::In(wait) => wait.min(until.saturating_duration_since(Instant::now())),
+                Taken::Nothing => until.saturating_duration_since(Instant::now()),
+            };
+            if wait.is_zero() && Instant::now() >= until {
+                return Ok(Next::Idle);
+            }
+            // Elapsed or notified: either way the state is looked at again.
+            let _ = tokio::time::timeout(wait, notified).await;
+        }
+    }
+
+    fn take(&self) -> Result<Taken> {
+        let mut state = self.lock();
+        if let Some(error) = state.failed.take() {
+            return Err(error);
+        }
+        let Some(open) = &state.open else {
+            return Ok(if state.finished { Taken::Now(Next::Finished) } else { Taken::Nothing });
+        };
+        let wait = if state.finished { Duration::ZERO } else { self.hold(open) };
+        if !wait.is_zero() {
+            return Ok(Taken::In(wait));
+        }
+        let open = state.open.take().expect("it was there a line ago under the same lock");
+        drop(state);
+        self.room.notify_all();
+        Ok(Taken::Now(Next::Epoch(Box::new(open.close(&self.tables)))))
+    }
+
+    /// How much longer the open epoch is held.
+    fn hold(&self, open: &Open) -> Duration {
+        if open.records >= self.rows_max || open.bytes >= self.bytes_max {
+            return Duration::ZERO;
+        }
+        let hold = if open.records == 0 { Some(GAP_ONLY_MAX) } else { self.interval };
+        hold.map_or(Duration::ZERO, |hold| hold.saturating_sub(open.opened.elapsed()))
+    }
+}
+
+enum Taken {
+    Now(Next),
+    In(Duration),
+    Nothing,
+}
+
+impl Open {
+    fn new(clock: EpochClock, tables: usize) -> Self {
+        Self {
+            work: Work { parts: Vec::new(), clock },
+            consumed: BTreeMap::new(),
+            tables: vec![Digest::EMPTY; tables],
+            bytes: 0,
+            records: 0,
+            opened: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, prepared: Prepared) -> Result<()> {
+        for next in prepared.consumed {
+            match self.consumed.get_mut(&next.partition) {
+                None => {
+                    self.consumed.insert(next.partition.clone(), next);
+                }
+                Some(consumed) => join(consumed, next)?,
+            }
+        }
+        for (table, digest) in prepared.tables {
+            self.tables[table].merge(digest);
+        }
+        self.records += prepared.part.len() as usize;
+        self.bytes += prepared.part.bytes();
+        self.work.parts.push(prepared.part);
+        Ok(())
+    }
+
+    fn close(self, names: &[Arc<str>]) -> Epoch {
+        let mut counts = onceflow_core::Counts::default();
+        self.work.parts.iter().for_each(|part| counts.merge(&part.counts));
+        let tables = names.iter().zip(self.tables);
+        let tables = tables.map(|(table, digest)| TableTotal { table: table.clone(), digest }).collect();
+        let step = Step { consumed: self.consumed.into_values().collect(), counts, tables };
+        Epoch { work: self.work, step }
+    }
+}
+
+fn join(consumed: &mut Consumed, next: Consumed) -> Result<()> {
+    let Some(span) = consumed.span.join(next.span) else {
+        let (end, begin) = (consumed.span.to(), next.span.from());
+        let gap = format!("{} was read up to {end} and then from {begin} on", next.partition);
+        return Err(Error::internal(gap));
+    };
+    consumed.span = span;
+    consumed.digest.merge(next.digest);
+    consumed.leader_epoch = next.leader_epoch.or(consumed.leader_epoch);
+    consumed.tail = next.tail.or(consumed.tail);
+    Ok(())
+}
