@@ -1,1 +1,34 @@
-fn main() {}
+//! The command line of Onceflow: arguments as typed → as resolved → run.
+//!
+//! stdout is data, stderr is talk, exit codes are a contract: 0 fine, also after a graceful stop · 1 findings · 2 usage or
+//! configuration · 3 could not check · 4 fenced, do not restart blindly · 101 our fault.
+
+mod args;
+mod cmd;
+mod load;
+mod logs;
+mod render;
+mod signals;
+mod table;
+mod talk;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let talk = std::sync::Arc::new(talk::Talk::new(&args.common));
+    if let Err(message) = onceflow::crash::check() {
+        talk.line(&format!("error: {message}"));
+        return ExitCode::from(2);
+    }
+    logs::start(&args.common);
+    let code = match cmd::run(&args, &talk) {
+        Ok(code) => code,
+        Err(failures) => {
+            render::failures(&failures, &talk);
+            failures.exit_code()
+        }
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(101))
+}

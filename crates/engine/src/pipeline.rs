@@ -49,6 +49,8 @@ pub struct Branch {
     pub logic: Arc<dyn LogicFactory>,
     /// Which sources feed which tables, one line an edge.
     pub wiring: String,
+    /// For each INSERT the operators that run, one line an operator, source first.
+    pub operators: Vec<Vec<String>>,
 }
 
 /// A pipeline, resolved.

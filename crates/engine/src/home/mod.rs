@@ -13,9 +13,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub mod desk;
+pub mod ephemeral;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod refuse;
+pub mod row_json;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -14,6 +14,7 @@ pub mod ambient;
 mod control;
 pub mod identity;
 pub mod observe;
+pub mod replay;
 pub mod retry;
 pub mod stop;
 

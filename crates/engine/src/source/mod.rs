@@ -115,6 +115,10 @@ pub trait Source: Send {
     /// `Err` of kind `Unavailable` means: seek again.
     fn next(&mut self, limits: &FetchLimits) -> Result<Fetch>;
 
+    /// The committed offsets of another consumer's group, for `ledger import`; partitions without one are left out.
+    /// `Err` of kind `Config` where the source has no groups.
+    fn group_positions(&mut self, group: &str, partitions: &[Partition]) -> Result<BTreeMap<Partition, Position>>;
+
     /// Tells others how far the ledger has got; never read back. Must not block for long; failures are only logged.
     fn report(&mut self, durable: &[(Partition, Position)]);
 }
@@ -133,9 +137,19 @@ pub trait SourceFactory: Send + Sync + std::fmt::Debug {
     /// What the wiring fingerprint covers: the parts that say which records are read.
     fn wiring(&self) -> String;
 
+    /// Why reading from this source is not exactly once, where it is not: `reads records of aborted transactions`.
+    fn caveat(&self) -> Option<String>;
+
     /// Opens the source. Cheap; connects at the first call that needs it.
     fn open(&self) -> Result<Box<dyn Source>>;
 
     /// How often to look for new partitions; `None` for never.
     fn discovery_interval(&self) -> Option<Duration>;
+}
+
+/// The answer of sources that have no consumer groups to [`Source::group_positions`].
+pub(crate) fn no_groups(group: &str) -> crate::Error {
+    let message = format!("the source has no consumer groups, so there is no group '{group}'");
+    crate::Error::config(crate::codes::OF0111, message)
+        .help("import from a table with --from-table, or start without an import")
 }
