@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::home::refuse::{self, Attempt, Stopped};
 use crate::home::row_json::row_json;
 use crate::home::{Answer, CommitError};
-use rusqlite::types::{ToSqlOutput, Value};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Statement, ffi};
 use std::future::ready;
 
@@ -538,7 +538,8 @@ fn bind(statement: &mut Statement<'_>, index: usize, value: Result<ToSqlOutput<'
 
 fn owned(value: ToSqlOutput<'_>) -> Value {
     match value {
-        ToSqlOutput::Borrowed(value) => value.into(),
+        ToSqlOutput::Borrowed(ValueRef::Text(text)) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ToSqlOutput::Borrowed(ValueRef::Blob(bytes)) => Value::Blob(bytes.to_vec()),
         ToSqlOutput::Owned(value) => value,
         _ => Value::Null,
     }
@@ -557,7 +558,6 @@ fn push_key(key: &mut Vec<u8>, value: &ToSqlOutput<'_>) -> bool {
         key.extend([0, 0]);
         true
     };
-    use rusqlite::types::ValueRef;
     let value = match value {
         ToSqlOutput::Borrowed(value) => *value,
         ToSqlOutput::Owned(value) => value.into(),

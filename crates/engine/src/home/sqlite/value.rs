@@ -128,7 +128,7 @@ fn unfit(reason: impl Into<String>) -> Unfit {
 }
 
 /// How decimals are given to a column.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum DecimalAs {
     /// As canonical text, which a numeric column turns into a number by itself.
     Text,
