@@ -39,7 +39,7 @@ pub struct Rules {
     pub claim: bool,
     /// A claim says what it held, and gives way to a higher generation.
     pub fence: bool,
-    /// A claim recognises the trace of its own earlier attempt whose answer was lost.
+    /// A claim counts as held what an earlier one of the same process wrote without getting an answer.
     pub own_attempt: bool,
     /// Initial positions are resolved once and stored before anything is read. Off: each start resolves them.
     pub founding: bool,
