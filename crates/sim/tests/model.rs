@@ -64,7 +64,7 @@ fn no_promise_is_broken_by_crashes_zombies_and_lost_answers() {
 
 #[test]
 fn no_promise_is_broken_by_a_restored_home() {
-    holds("restored", RESTORED, 3_000_000);
+    holds("restored", RESTORED, 2_500_000);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn no_promise_is_broken_where_shards_are_handed_out_one_by_one() {
 
 #[test]
 fn no_promise_is_broken_by_clones_that_draw_the_same_nonces() {
-    holds("cloned", CLONED, 600_000);
+    holds("cloned", CLONED, 900_000);
 }
 
 #[test]
