@@ -80,6 +80,10 @@ impl SourceFactory for DatagenFactory {
         format!("datagen {}", self.plan.identity.topic_id)
     }
 
+    fn caveat(&self) -> Option<String> {
+        None
+    }
+
     fn open(&self) -> Result<Box<dyn Source>> {
         Ok(Box::new(Datagen { plan: self.plan.clone(), cursor: None, pause: channel() }))
     }
@@ -224,6 +228,10 @@ impl Source for Datagen {
             // A timeout is what is wanted here.
             let _ = self.pause.1.recv_timeout(due.min(left));
         }
+    }
+
+    fn group_positions(&mut self, group: &str, _: &[Partition]) -> Result<BTreeMap<Partition, Position>> {
+        Err(crate::source::no_groups(group))
     }
 
     fn report(&mut self, _durable: &[(Partition, Position)]) {}

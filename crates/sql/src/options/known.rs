@@ -57,6 +57,7 @@ pub const FILES: &[Known] = known! {
     "path": "a file, a folder or a pattern such as orders/*.jsonl",
     "format": "the format of the lines",
     "source.monitor-interval": "how often to look for new lines and files; without it the source ends",
+    "source.line-bytes-max": "a longer line is a dead letter",
     "on-error": "what happens to a line that cannot be decoded: dead-letter, stop, skip",
 };
 

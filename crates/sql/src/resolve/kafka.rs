@@ -7,7 +7,8 @@ use std::sync::Arc;
 #[cfg(not(feature = "kafka"))]
 pub(super) fn factory(reader: &mut Reader<'_>) -> Option<Arc<dyn SourceFactory>> {
     reader.prefixed("");
-    super::connect::lacking(reader, "kafka");
+    let place = reader.table.options.get("connector").map_or(&reader.table.place, |value| &value.place);
+    reader.findings.errors.push(super::connect::lacking("kafka").at(place));
     None
 }
 

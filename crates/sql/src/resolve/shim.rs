@@ -2,55 +2,8 @@
 
 use onceflow::changes::TableSpec;
 use onceflow::home::{Guarantee, Home, HomeFactory};
-use onceflow::source::{Source, SourceFactory};
 use onceflow::{Error, Result};
 use std::sync::Arc;
-use std::time::Duration;
-
-#[derive(Debug)]
-pub(super) struct DeclaredSource {
-    name: Arc<str>,
-    connector: &'static str,
-    describe: String,
-    wiring: String,
-    interval: Option<Duration>,
-}
-
-impl DeclaredSource {
-    pub fn new(
-        name: &Arc<str>,
-        connector: &'static str,
-        describe: String,
-        wiring: String,
-        interval: Option<Duration>,
-    ) -> Self {
-        Self { name: Arc::clone(name), connector, describe, wiring, interval }
-    }
-}
-
-impl SourceFactory for DeclaredSource {
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn connector(&self) -> &'static str {
-        self.connector
-    }
-    fn describe(&self) -> String {
-        self.describe.clone()
-    }
-    fn wiring(&self) -> String {
-        self.wiring.clone()
-    }
-    fn caveat(&self) -> Option<String> {
-        None
-    }
-    fn open(&self) -> Result<Box<dyn Source>> {
-        Err(Error::internal("the connector is not merged"))
-    }
-    fn discovery_interval(&self) -> Option<Duration> {
-        self.interval
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct DeclaredHome {

@@ -26,7 +26,7 @@ pub fn source(table: &TableDecl, default: Option<OnError>, findings: &mut Findin
     let mut reader = Reader::new(table, findings);
     let resolved = match name {
         "kafka" => read_kafka(&mut reader),
-        "filesystem" => read_files(&mut reader),
+        "filesystem" => read_files(&mut reader, &metadata),
         _ => read_datagen(&mut reader),
     };
     let own = reader.on_error();
@@ -57,10 +57,10 @@ fn read_kafka(reader: &mut Reader<'_>) -> Read {
     Some((factory?, formats?))
 }
 
-fn read_files(reader: &mut Reader<'_>) -> Read {
+fn read_files(reader: &mut Reader<'_>, metadata: &BTreeMap<String, Metadata>) -> Read {
     reader.rename(known::FILES_ALIASES);
     let formats = formats(reader, false);
-    let factory = files::factory(reader);
+    let factory = files::factory(reader, formats.as_ref().map(|formats| &formats.value), metadata);
     Some((factory?, formats?))
 }
 

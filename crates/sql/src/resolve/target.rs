@@ -166,7 +166,7 @@ fn example(connector: &str) -> &'static str {
 }
 
 /// The home, and what is to be said of its URL.
-type Opened = (Arc<dyn HomeFactory>, Vec<String>);
+pub(super) type Opened = (Arc<dyn HomeFactory>, Vec<String>);
 
 fn open(kind: Database, connector: &str, login: &Login) -> Result<Opened, Error> {
     match (kind, connector) {

@@ -106,6 +106,10 @@ impl SourceFactory for FilesFactory {
         format!("filesystem {} {follow} {:?}", self.spec.path, self.spec.framing)
     }
 
+    fn caveat(&self) -> Option<String> {
+        None
+    }
+
     fn open(&self) -> Result<Box<dyn Source>> {
         Ok(Box::new(Files {
             spec: self.spec.clone(),
@@ -546,6 +550,10 @@ impl Source for Files {
             // A timeout is what is wanted here.
             let _ = self.pause.1.recv_timeout(poll.min(left));
         }
+    }
+
+    fn group_positions(&mut self, group: &str, _: &[Partition]) -> Result<BTreeMap<Partition, Position>> {
+        Err(crate::source::no_groups(group))
     }
 
     fn report(&mut self, _durable: &[(Partition, Position)]) {}
