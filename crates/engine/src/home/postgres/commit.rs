@@ -70,7 +70,7 @@ const REPLAY: &str = "WITH done AS (
         RETURNING id),
     event AS (
         INSERT INTO onceflow.event (pipeline, kind, detail, reason)
-        SELECT $1::text::uuid, 'replay', jsonb_build_object('dead_letters', $2::bigint[]), $3),
+        SELECT $1::text::uuid, 'replay', jsonb_build_object('dead_letters', $2::bigint[])::text, $3),
     counted AS (SELECT count(*) AS letters FROM done)
     SELECT CASE
         WHEN letters = cardinality($2::bigint[]) AND current_setting('onceflow.transaction', true) = 'open' THEN 1
