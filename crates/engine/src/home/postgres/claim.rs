@@ -329,8 +329,7 @@ const FOUND_POSITIONS: &str = "INSERT INTO onceflow.position (pipeline, shard, s
     ORDER BY x.source COLLATE \"C\", x.topic COLLATE \"C\", x.partition
     ON CONFLICT (pipeline, source, topic, partition) DO NOTHING";
 
-const FOUND_EVENT: &str =
-    "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, 'found', $2)";
+const FOUND_EVENT: &str = "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, 'found', $2)";
 
 /// Stores epoch 0 of shards that are not there yet, with their positions.
 pub(super) async fn found(session: &mut Session, pipeline: PipelineId, rows: &[PositionRow]) -> Result<()> {
