@@ -100,7 +100,13 @@ fn no_version_with_a_known_advisory_is_used() {
     for rule in rules("floor") {
         for package in all.iter().filter(|package| package.name == rule[0]) {
             if numbers(&package.version) < numbers(&rule[1]) && !excepted(package, &all) {
-                findings.push(format!("{} {} is older than {}: {}", rule[0], package.version, rule[1], rule[2..].join(" ")));
+                findings.push(format!(
+                    "{} {} is older than {}: {}",
+                    rule[0],
+                    package.version,
+                    rule[1],
+                    rule[2..].join(" ")
+                ));
             }
         }
     }
@@ -122,7 +128,11 @@ fn everything_comes_from_the_one_registry_with_a_checksum() {
         None => !package.name.starts_with("onceflow"),
         Some(source) => source != REGISTRY || !package.checksum,
     });
-    report(&foreign.map(|package| format!("{} {} comes from elsewhere", package.name, package.version)).collect::<Vec<_>>());
+    report(
+        &foreign
+            .map(|package| format!("{} {} comes from elsewhere", package.name, package.version))
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]
@@ -165,7 +175,9 @@ fn every_licence_is_allowed() {
     let refused = packages.iter().filter_map(|package| {
         let expression = package["license"].as_str();
         let fine = expression.is_some_and(|expression| licence::allows(expression, &allowed));
-        (!fine).then(|| format!("{} {}: {}", package["name"], package["version"], expression.unwrap_or("no licence named")))
+        (!fine).then(|| {
+            format!("{} {}: {}", package["name"], package["version"], expression.unwrap_or("no licence named"))
+        })
     });
     let refused: Vec<String> = refused.collect();
     println!("{} packages, licences allowed: {}", packages.len(), allowed.len());
