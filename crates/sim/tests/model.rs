@@ -59,22 +59,22 @@ fn breaks(rule: &str, rules: Rules, bounds: Bounds, expected: fn(&Broken) -> boo
 
 #[test]
 fn no_promise_is_broken_by_crashes_zombies_and_lost_answers() {
-    holds("one history", ONE_HISTORY, 6_000_000);
+    holds("one history", ONE_HISTORY, 5_000_000);
 }
 
 #[test]
 fn no_promise_is_broken_by_a_restored_home() {
-    holds("restored", RESTORED, 4_000_000);
+    holds("restored", RESTORED, 2_500_000);
 }
 
 #[test]
 fn no_promise_is_broken_where_shards_are_handed_out_one_by_one() {
-    holds("one by one", ONE_BY_ONE, 1_000_000);
+    holds("one by one", ONE_BY_ONE, 700_000);
 }
 
 #[test]
 fn no_promise_is_broken_by_clones_that_draw_the_same_nonces() {
-    holds("cloned", CLONED, 1_000_000);
+    holds("cloned", CLONED, 900_000);
 }
 
 #[test]

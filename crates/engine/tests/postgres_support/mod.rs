@@ -6,9 +6,7 @@ use onceflow::core::{
     ShardId, SourceIdentity, Span, Step, TableTotal, Tail,
 };
 use onceflow::home::postgres::{PostgresConfig, PostgresFactory};
-use onceflow::home::{
-    Claim, ClaimRequest, Closing, CommitError, Done, Home, HomeFactory, Registration, Right,
-};
+use onceflow::home::{Claim, ClaimRequest, Closing, CommitError, Done, Home, HomeFactory, Registration, Right};
 use onceflow::logic::EpochClock;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -78,6 +76,15 @@ impl Scratch {
 
     pub async fn run(&self, sql: &str) {
         self.admin.batch_execute(sql).await.expect(sql);
+    }
+
+    /// Waits until the server has done all that sessions of homes sent it, and the sessions are gone.
+    pub async fn quiet(&self) {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+            WHERE application_name LIKE 'onceflow/%' AND datname = current_database()";
+        while self.text(sql).await != "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     /// The same database through a proxy.
@@ -222,6 +229,8 @@ pub enum Plan {
     LoseCommit = 2,
     /// After the next BEGIN with its move, sends a row and COMMIT without waiting for an answer.
     Inject = 3,
+    /// Makes the next BEGIN fail, and lets the move behind it through.
+    SpoilBegin = 4,
 }
 
 /// A proxy between a home and the server.
@@ -234,6 +243,7 @@ pub struct Proxy {
 }
 
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
 
 impl Proxy {
     pub fn start(server: String) -> Self {
@@ -268,13 +278,20 @@ impl Drop for Proxy {
 
 fn serve(client: TcpStream, server: TcpStream, plan: Arc<AtomicU8>, fired: Arc<AtomicBool>) {
     let muted = Arc::new(AtomicBool::new(false));
-    let (mut from_client, mut to_server) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+    let (mut from_client, mut to_server) =
+        (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
     let mute = muted.clone();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 20];
         while let Ok(count @ 1..) = from_client.read(&mut buffer) {
-            let chunk = &buffer[..count];
             let now = plan.load(Ordering::SeqCst);
+            if now == Plan::SpoilBegin as u8
+                && let Some(at) = buffer[..count].windows(17).position(|window| window == b"BEGIN TRANSACTION")
+            {
+                buffer[at..at + 5].copy_from_slice(b"BEGON");
+                fire(&plan, &fired);
+            }
+            let chunk = &buffer[..count];
             let commits = chunk.windows(COMMIT.len()).any(|window| window == COMMIT);
             let begins = chunk.windows(17).any(|window| window == b"BEGIN TRANSACTION") && chunk.len() > 200;
             if now == Plan::LoseCommit as u8 && commits {
@@ -301,8 +318,13 @@ fn serve(client: TcpStream, server: TcpStream, plan: Arc<AtomicU8>, fired: Arc<A
     std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 20];
         while let Ok(count @ 1..) = from_server.read(&mut buffer) {
-            // The answer to COMMIT came, so the server has decided; nobody hears it.
-            if muted.load(Ordering::SeqCst) || to_client.write_all(&buffer[..count]).is_err() {
+            let chunk = &buffer[..count];
+            if muted.load(Ordering::SeqCst) {
+                // Answers to earlier statements may come first. Once COMMIT is answered the server has decided; nobody hears it.
+                if chunk.windows(COMMITTED.len()).any(|window| window == COMMITTED) {
+                    break;
+                }
+            } else if to_client.write_all(chunk).is_err() {
                 break;
             }
         }

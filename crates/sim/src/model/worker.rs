@@ -73,28 +73,29 @@ impl Model {
         let mut rows = [None; SHARDS];
         for shard in shards.each() {
             let stored = world.home[shard].row.expect("looked at above");
-            let held = worker.held[shard].filter(|_| self.rules.fence);
+            let held = self.held(worker, shard, &stored).filter(|_| self.rules.fence);
             match self.decide(shard, &stored, held, drawn) {
                 Decided::Take(row) => rows[shard] = Some(row),
                 Decided::Fenced => return self.fenced(next, number, shard).map(Some),
             }
         }
         self.take(&mut next, number, rows)?;
-        self.answer_claim(&mut next, number, rows, drawn, answered);
+        self.answer_claim(&mut next, number, rows, answered);
         Ok(Some(next))
     }
 
-    /// A fresh nonce, or that of the worker's earlier attempt if it got no answer.
+    /// What a worker says that it held: an unanswered claim that the home shows after all, or its last claim.
+    fn held(&self, worker: &Worker, shard: usize, stored: &Row) -> Option<(u8, u8)> {
+        let own = Some((stored.generation, stored.nonce));
+        if self.rules.own_attempt && worker.attempt[shard] == own { own } else { worker.held[shard] }
+    }
+
     fn nonce(&self, next: &mut World, number: usize) -> u8 {
-        let worker = &mut next.workers[number];
-        match worker.attempt {
-            Some(attempt) if self.rules.own_attempt => attempt,
-            _ if self.bounds.cloned => {
-                worker.drawn += 1;
-                worker.drawn
-            }
-            _ => next.claims,
+        if !self.bounds.cloned {
+            return next.claims;
         }
+        next.workers[number].drawn += 1;
+        next.workers[number].drawn
     }
 
     fn fenced(&self, mut next: World, number: usize, shard: usize) -> Result<World, Broken> {
@@ -102,7 +103,7 @@ impl Model {
         if next.home[shard].owner == Some(worker.life) {
             return Err(Broken::FencedByItself { shard });
         }
-        worker.attempt = None;
+        worker.attempt = [None; SHARDS];
         worker.fenced = true;
         worker.drop_ledger();
         Ok(next)
@@ -128,14 +129,15 @@ impl Model {
         Ok(())
     }
 
-    fn answer_claim(&self, next: &mut World, number: usize, rows: [Option<Row>; SHARDS], drawn: u8, answered: bool) {
+    fn answer_claim(&self, next: &mut World, number: usize, rows: [Option<Row>; SHARDS], answered: bool) {
         let worker = &mut next.workers[number];
         worker.resolved = None;
         if !answered {
-            worker.attempt = Some(drawn);
+            let sent = rows.map(|row| row.map(|row| (row.generation, row.nonce)));
+            worker.attempt = std::array::from_fn(|shard| sent[shard].or(worker.attempt[shard]));
             return;
         }
-        worker.attempt = None;
+        worker.attempt = [None; SHARDS];
         self.learn(next, number, rows);
     }
 

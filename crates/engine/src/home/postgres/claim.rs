@@ -56,7 +56,13 @@ impl Claims {
     }
 }
 
-/// Claims shards for a lane.
+/// Names the session after what it is about to claim.
+pub(super) async fn sign(session: &Session, request: &ClaimRequest) -> Result<()> {
+    let highest = request.held.values().map(|held| held.generation).max().unwrap_or(Generation::NONE);
+    session.sign(request.pipeline, &request.lane, highest).await
+}
+
+/// Claims shards for a lane, on a session that is named.
 pub(super) async fn claim(
     session: &mut Session,
     config: &PostgresConfig,
@@ -65,8 +71,6 @@ pub(super) async fn claim(
 ) -> Result<Claim> {
     crash::point("before_claim");
     let (pid, pipeline) = (session.pid, request.pipeline);
-    let highest = request.held.values().map(|held| held.generation).max().unwrap_or(Generation::NONE);
-    session.sign(pipeline, &request.lane, highest).await?;
     let answer = {
         let mut attempt = std::pin::pin!(attempt(session, claims, request));
         loop {

@@ -97,8 +97,14 @@ impl PostgresHome {
     }
 
     async fn claim_shards(&mut self, request: &ClaimRequest) -> Result<Claim> {
-        self.session().await?;
         self.lane.clone_from(&request.lane);
+        // The first statement shows a connection that died unnoticed; nothing has been asked yet, so a new one is as good.
+        if let Err(error) = claim::sign(self.session().await?, request).await {
+            if self.session.as_ref().is_some_and(session::Session::is_usable) {
+                return Err(error);
+            }
+            claim::sign(self.session().await?, request).await?;
+        }
         let session = self.session.as_mut().expect("it was just made sure");
         claim::claim(session, &self.config, &mut self.claims, request).await
     }
