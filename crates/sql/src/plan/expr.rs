@@ -208,7 +208,11 @@ fn similar_expr(like: Like) -> Planned<Expr> {
 
 fn scalar_function(function: ScalarFunction, schema: &DFSchema) -> Planned<Expr> {
     check_constants(&function)?;
+    let counts = COUNTING.contains(&function.name());
     let expr = of_the_epoch(function, schema)?;
+    if counts {
+        return Ok(cast(expr, DataType::Int32));
+    }
     // Types that only DataFusion has end here.
     let plain = match expr.get_type(schema)? {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -219,6 +223,9 @@ fn scalar_function(function: ScalarFunction, schema: &DFSchema) -> Planned<Expr>
     };
     Ok(cast(expr, plain))
 }
+
+/// Functions of DataFusion that count, and that are INT in Flink.
+const COUNTING: &[&str] = &["cardinality", "array_length", "array_position", "octet_length", "levenshtein"];
 
 /// Patterns and paths that are constants are checked when the pipeline starts.
 fn check_constants(function: &ScalarFunction) -> Planned<()> {
