@@ -3,6 +3,8 @@
 //! Owns the connection, the ledger in the schema `onceflow`, claim, move and commit. Rows of target tables are `write`'s.
 //! Everything that comes back from the server as an error passes through [`classify`].
 
+mod write;
+
 use crate::codes;
 use crate::error::{Error, Kind};
 use tokio_postgres::error::{DbError, SqlState};
