@@ -103,6 +103,9 @@ pub enum Command {
         /// How long to wait for them
         #[arg(long, default_value = "10s", value_parser = duration, env = "ONCEFLOW_PREVIEW_WAIT")]
         wait: Duration,
+        /// Show rows that stand in the target tables now, instead of what would be written
+        #[arg(long, env = "ONCEFLOW_PREVIEW_WRITTEN")]
+        written: bool,
     },
     /// Look at the ledger, take over from another consumer, or decide about positions
     #[command(subcommand)]

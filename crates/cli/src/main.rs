@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    let talk = talk::Talk::new(&args.common);
+    let talk = std::sync::Arc::new(talk::Talk::new(&args.common));
     if let Err(message) = onceflow::crash::check() {
         talk.line(&format!("error: {message}"));
         return ExitCode::from(2);

@@ -29,6 +29,8 @@ pub struct Script {
     pub inserts: Vec<InsertDecl>,
     /// Warnings, each said once.
     pub warnings: Vec<onceflow::Error>,
+    /// The statements that decide what is computed, without comments, white space and secrets, for the fingerprint.
+    pub logic: String,
 }
 
 /// A value of an option or a setting, with its place.

@@ -45,4 +45,9 @@ codes! {
         "A bounded source has nothing to read. See whether the topic or path is the right one.";
     OF0017: "a source did not say where a partition begins",
         "A partition that was just listed could not be asked for its first position. It is tried again.";
+    OF0018: "the target keeps no ledger",
+        "`print` and `blackhole` are for looking and measuring: they keep neither positions nor dead letters, so there is nothing \
+         that `ledger` or `dead-letters` could show.";
+    OF0019: "stdout is closed",
+        "Whoever read what `print` writes has gone away. The pipeline stops.";
 }

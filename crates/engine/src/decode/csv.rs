@@ -1,1 +1,183 @@
-//! See [`super::Decoder`].
+//! CSV into columns: RFC 4180 by `csv-core`, types and options as in Flink's `CsvToRowDataConverters`.
+//!
+//! - A record has exactly as many fields as the declaration has physical columns.
+//! - A field that equals `csv.null-literal` is NULL. Without that option nothing is NULL: an empty field is an empty text, and
+//!   for every other type a failure, as in Flink. `'csv.null-literal' = ''` makes empty fields NULL.
+//! - ARRAY and ROW stand in one field, their parts separated by `csv.array-element-delimiter`; an empty field is an empty ARRAY.
+//! - BYTES is base64; timestamps are in SQL style.
+//! - Comments (where allowed), blank lines and the header are left out.
+
+use super::append::Scalar;
+use super::bad::{Bad, Parsed};
+use super::column::{Builder, Values};
+use super::{CsvOptions, TimestampFormat};
+use crate::codes;
+use crate::error::{Error, Result};
+use arrow_array::ArrayRef;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+/// Decodes CSV records into columns.
+pub(crate) struct Csv {
+    options: CsvOptions,
+    reader: Reader,
+    columns: Vec<Builder>,
+    /// For each column the index of its field.
+    fields: Vec<usize>,
+    rows: usize,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Csv {
+    /// A decoder for these columns, each of which is one of the declared fields.
+    pub(crate) fn new(columns: Vec<Builder>, options: CsvOptions) -> Result<Self> {
+        let mut fields = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let field = options.fields.iter().position(|field| *field == column.name);
+            fields.push(field.ok_or_else(|| {
+                Error::internal(format!("the CSV column {} is none of the declared fields", column.name))
+            })?);
+            check_type(column)?;
+        }
+        let reader = reader(&options);
+        Ok(Self { options, reader, columns, fields, rows: 0, text: Vec::new(), ends: Vec::new() })
+    }
+
+    /// Decodes one record. `line` is its line in the file, 0 where there is none.
+    pub(crate) fn decode(&mut self, bytes: &[u8], line: u64) -> Parsed<usize> {
+        if (self.options.header && line == 1) || self.is_left_out(bytes) {
+            return Ok(0);
+        }
+        std::str::from_utf8(bytes).map_err(|error| Bad::not_utf8(bytes, error))?;
+        let found = self.split(bytes)?;
+        let expected = self.options.fields.len();
+        if found != expected {
+            let reason = format!("expected {expected} fields as declared, found {found}");
+            return Err(Bad::new(codes::OF0608, reason));
+        }
+        for index in 0..self.columns.len() {
+            self.field(index)?;
+        }
+        self.rows += 1;
+        Ok(1)
+    }
+
+    fn is_left_out(&self, bytes: &[u8]) -> bool {
+        let blank = bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        blank || (self.options.allow_comments && bytes.starts_with(b"#"))
+    }
+
+    /// Splits a record into `text` and `ends`, and returns the number of fields.
+    fn split(&mut self, bytes: &[u8]) -> Parsed<usize> {
+        self.reader.reset();
+        let (mut input, mut rest) = (bytes, 0_usize);
+        let (mut written, mut fields) = (0, 0);
+        let mut ended = false;
+        loop {
+            let (result, read, wrote, ends) =
+                self.reader.read_record(input, &mut self.text[written..], &mut self.ends[fields..]);
+            input = &input[read..];
+            written += wrote;
+            fields += ends;
+            match result {
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2 + bytes.len() + 16, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2 + 16, 0),
+                // The record's own bytes are over: a line break ends it, unless a quote is open.
+                ReadRecordResult::InputEmpty if !ended => {
+                    ended = true;
+                    input = b"\n";
+                }
+                ReadRecordResult::InputEmpty | ReadRecordResult::End => {
+                    return Err(Bad::new(codes::OF0609, "a quote is opened and not closed"));
+                }
+                ReadRecordResult::Record => {
+                    rest += if ended { 0 } else { input.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).count() };
+                    break;
+                }
+            }
+        }
+        if rest > 0 {
+            return Err(Bad::new(codes::OF0609, "the value holds more than one line"));
+        }
+        Ok(fields)
+    }
+
+    fn field(&mut self, index: usize) -> Parsed<()> {
+        let field = self.fields[index];
+        let start = field.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let bytes = &self.text[start..self.ends[field]];
+        let text = std::str::from_utf8(bytes).map_err(|error| Bad::not_utf8(bytes, error))?;
+        let column = &mut self.columns[index];
+        cell(column, text, &self.options, 0).map_err(|bad| bad.inside(&column.name).column(index))
+    }
+
+    /// Cuts the columns back to so many rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.rows = rows;
+        self.columns.iter_mut().for_each(|column| column.truncate(rows));
+    }
+
+    /// The columns; the decoder is empty afterwards.
+    pub(crate) fn finish(&mut self) -> Result<Vec<ArrayRef>> {
+        self.rows = 0;
+        self.columns.iter_mut().map(Builder::finish).collect()
+    }
+
+    /// Appends a row of NULLs, for a record that has no key.
+    pub(crate) fn append_nulls(&mut self) -> Parsed<()> {
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            column.append_null().map_err(|bad| bad.inside(&column.name).column(index))?;
+        }
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+fn reader(options: &CsvOptions) -> Reader {
+    let mut builder = ReaderBuilder::new();
+    builder.delimiter(options.field_delimiter).escape(options.escape).double_quote(true);
+    match options.quote {
+        Some(quote) => builder.quote(quote),
+        None => builder.quoting(false),
+    };
+    builder.build()
+}
+
+/// CSV has no maps, and a field holds only flat arrays and rows.
+fn check_type(column: &Builder) -> Result<()> {
+    let flat = |part: &Builder| !matches!(part.values, Values::List(..) | Values::Map(..) | Values::Row(_));
+    let fits = match &column.values {
+        Values::Map(..) => false,
+        Values::List(_, item) => flat(item),
+        Values::Row(row) => row.children.iter().all(flat),
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(super::unsupported("csv", column)) }
+}
+
+fn cell(column: &mut Builder, text: &str, options: &CsvOptions, depth: usize) -> Parsed<()> {
+    if options.null_literal.as_deref() == Some(text) {
+        return column.append_null();
+    }
+    let parts = || text.split(options.array_element_delimiter.as_str());
+    match &mut column.values {
+        Values::List(offsets, item) if depth == 0 => {
+            for (at, part) in parts().enumerate().filter(|_| !text.is_empty()) {
+                cell(item, part, options, 1).map_err(|bad| bad.inside(format!("[{at}]")))?;
+            }
+            offsets.push(item.len());
+        }
+        Values::Row(row) if depth == 0 => {
+            let (expected, found) = (row.children.len(), parts().count());
+            if expected != found {
+                return Err(Bad::new(codes::OF0608, format!("expected {expected} parts of a ROW, found {found}")));
+            }
+            for (child, part) in row.children.iter_mut().zip(parts()) {
+                cell(child, part, options, 1).map_err(|bad| bad.inside(&child.name))?;
+            }
+        }
+        _ => return column.append(Scalar::Text(text), TimestampFormat::Sql),
+    }
+    column.pushed();
+    Ok(())
+}

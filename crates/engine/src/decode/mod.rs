@@ -3,16 +3,28 @@
 //! Owns the description of what to decode and the shape of the answer. A record that cannot be decoded is a [`Failure`]; its
 //! neighbours are unharmed.
 
-use crate::codes::Code;
-use crate::error::{Place, Result};
+use crate::codes::{self, Code};
+use crate::error::{Error, Place, Result};
 use crate::record::Batch;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+mod append;
+mod bad;
+mod column;
+mod combine;
+mod convert;
 pub mod csv;
 pub mod json;
 pub mod metadata;
 pub mod raw;
+#[cfg(test)]
+mod tests;
+mod time;
+
+/// The header by which a source of files says that a line was longer than `source.line-bytes-max`, with that limit as its value.
+/// The record's value is the beginning of the line, and decoding it gives a failure.
+pub const TRUNCATED_HEADER: &str = "onceflow.line-bytes-max";
 
 /// Where a decoded column's values come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -168,6 +180,19 @@ pub trait Decoder: Send {
 
 /// Makes the decoder for a specification. `Err` of kind `Config` where a format cannot give a column's type.
 pub fn decoder(spec: &DecodeSpec) -> Result<Box<dyn Decoder>> {
-    let _ = spec;
-    Err(crate::Error::internal("decoders are not wired yet"))
+    Ok(Box::new(combine::Combined::new(spec)?))
+}
+
+/// A type that a format has no reading for.
+fn unsupported(format: &str, column: &column::Builder) -> Error {
+    let data_type = bad::sql_name(&column.data_type);
+    Error::config(codes::OF0651, format!("format `{format}` cannot give {data_type} (column `{}`)", column.name))
+        .help("declare the column as STRING and take it apart in the query")
+}
+
+pub(crate) use bad::sql_name;
+
+/// A decimal literal as the decoders read it; `None` where it is none of that precision.
+pub(crate) fn decimal_of(text: &str, precision: u8, scale: i8) -> Option<i128> {
+    convert::decimal(text, precision, scale).ok()
 }

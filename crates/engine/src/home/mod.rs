@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub mod desk;
+pub mod ephemeral;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod refuse;

@@ -146,3 +146,10 @@ pub trait SourceFactory: Send + Sync + std::fmt::Debug {
     /// How often to look for new partitions; `None` for never.
     fn discovery_interval(&self) -> Option<Duration>;
 }
+
+/// The answer of sources that have no consumer groups to [`Source::group_positions`].
+pub(crate) fn no_groups(group: &str) -> crate::Error {
+    let message = format!("the source has no consumer groups, so there is no group '{group}'");
+    crate::Error::config(crate::codes::OF0111, message)
+        .help("import from a table with --from-table, or start without an import")
+}

@@ -3,11 +3,164 @@
 //! Owns the connection, the ledger in the schema `onceflow`, claim, move and commit. Rows of target tables are `write`'s.
 //! Everything that comes back from the server as an error passes through [`classify`].
 
+use crate::changes::TableSpec;
+use crate::codes;
+use crate::error::{Error, Kind, Result};
+use crate::home::{
+    Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right,
+    Transaction,
+};
+use onceflow_core::{PipelineId, PositionRow};
+use std::sync::Arc;
+use tokio_postgres::error::{DbError, SqlState};
+
+mod claim;
+mod closing;
+mod commit;
+mod config;
+mod desk;
+mod register;
+mod rows;
+mod schema;
+mod session;
+mod tls;
 mod write;
 
-use crate::codes;
-use crate::error::{Error, Kind};
-use tokio_postgres::error::{DbError, SqlState};
+pub use config::PostgresConfig;
+
+/// Makes homes in one PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresFactory {
+    config: Arc<PostgresConfig>,
+}
+
+impl PostgresFactory {
+    /// A factory for the database of a URL.
+    pub fn new(config: PostgresConfig) -> Self {
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl HomeFactory for PostgresFactory {
+    fn system(&self) -> &'static str {
+        "PostgreSQL"
+    }
+
+    fn describe(&self) -> String {
+        self.config.describe()
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Atomic
+    }
+
+    fn open(&self, tables: Arc<Vec<TableSpec>>) -> Result<Box<dyn Home>> {
+        let (config, claims) = (self.config.clone(), claim::Claims::default());
+        Ok(Box::new(PostgresHome { config, tables, session: None, claims, lane: String::new() }))
+    }
+}
+
+/// A session with the database, connected at first use and again after it was lost.
+struct PostgresHome {
+    config: Arc<PostgresConfig>,
+    tables: Arc<Vec<TableSpec>>,
+    session: Option<session::Session>,
+    claims: claim::Claims,
+    /// The lane of the last claim.
+    lane: String,
+}
+
+impl PostgresHome {
+    /// The session; a new one where there is none that can be used.
+    async fn session(&mut self) -> Result<&mut session::Session> {
+        if !self.session.as_ref().is_some_and(session::Session::is_usable) {
+            // The old one is gone before the new one comes, and with it whatever it had open.
+            self.session = None;
+            self.session = Some(session::Session::open(&self.config).await?);
+        }
+        Ok(self.session.as_mut().expect("it was just made sure"))
+    }
+
+    /// The session, with its statements prepared.
+    async fn prepared(&mut self) -> Result<&mut session::Session> {
+        let tables = self.tables.clone();
+        let session = self.session().await?;
+        if session.statements.is_none() {
+            let statements = commit::Statements::prepare(&session.client).await;
+            session.statements =
+                Some(statements.map_err(|error| session.explain(error, "prepare the ledger's statements"))?);
+        }
+        if session.writer.is_none() {
+            session.writer = Some(write::Writer::prepare(&session.client, tables).await?);
+        }
+        Ok(session)
+    }
+
+    async fn claim_shards(&mut self, request: &ClaimRequest) -> Result<Claim> {
+        self.lane.clone_from(&request.lane);
+        // The first statement shows a connection that died unnoticed; nothing has been asked yet, so a new one is as good.
+        if let Err(error) = claim::sign(self.session().await?, request).await {
+            if self.session.as_ref().is_some_and(session::Session::is_usable) {
+                return Err(error);
+            }
+            claim::sign(self.session().await?, request).await?;
+        }
+        let session = self.session.as_mut().expect("it was just made sure");
+        claim::claim(session, &self.config, &mut self.claims, request).await
+    }
+
+    async fn begin_transaction(&mut self, right: Right) -> Result<Box<dyn Transaction + '_>, CommitError> {
+        self.prepared().await.map_err(CommitError::Rejected)?;
+        let session = self.session.as_mut().expect("it was just made sure");
+        Ok(Box::new(commit::begin(session, &self.lane, right).await?))
+    }
+}
+
+impl Home for PostgresHome {
+    fn register<'a>(&'a mut self, registration: &'a Registration) -> Answer<'a, Result<Registered>> {
+        Box::pin(async move { register::register(self.session().await?, registration).await })
+    }
+
+    fn positions(&mut self, pipeline: PipelineId) -> Answer<'_, Result<Vec<PositionRow>>> {
+        Box::pin(async move { claim::positions(self.session().await?, pipeline).await })
+    }
+
+    fn found<'a>(&'a mut self, pipeline: PipelineId, rows: &'a [PositionRow]) -> Answer<'a, Result<()>> {
+        Box::pin(async move { claim::found(self.session().await?, pipeline, rows).await })
+    }
+
+    fn claim<'a>(&'a mut self, request: &'a ClaimRequest) -> Answer<'a, Result<Claim>> {
+        Box::pin(self.claim_shards(request))
+    }
+
+    fn begin(&mut self, right: Right) -> Answer<'_, Result<Box<dyn Transaction + '_>, CommitError>> {
+        Box::pin(self.begin_transaction(right))
+    }
+
+    fn still_owned(&mut self) -> Answer<'_, Result<bool>> {
+        Box::pin(async move {
+            self.session().await?;
+            let session = self.session.as_ref().expect("it was just made sure");
+            claim::still_owned(session, &self.claims).await
+        })
+    }
+
+    fn absent(&mut self, pipeline: PipelineId) -> Answer<'_, Result<bool>> {
+        Box::pin(async move { claim::absent(self.session().await?, pipeline).await })
+    }
+
+    fn desk(&mut self) -> Answer<'_, Result<Box<dyn crate::home::desk::Desk + '_>>> {
+        Box::pin(async move {
+            let desk: Box<dyn crate::home::desk::Desk + '_> = Box::new(self::desk::PgDesk::new(self.session().await?));
+            Ok(desk)
+        })
+    }
+}
+
+/// A name as SQL writes it, quoted.
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
 
 /// Turns the driver's error into the engine's: what an operator, or the engine, would do about it.
 ///
@@ -33,9 +186,7 @@ fn classify_db(db: &DbError, doing: &str) -> Error {
         Verdict::Unavailable => Error::unavailable(codes::OF0702, format!("cannot {doing}: {said}")),
         Verdict::Login => Error::config(codes::OF0703, format!("cannot {doing}: {said}"))
             .help("check user, password, database and sslmode of the URL with psql"),
-        Verdict::Privilege => {
-            Error::config(codes::OF0704, format!("cannot {doing}: {said}")).help(grant(db.message()))
-        }
+        Verdict::Privilege => Error::config(codes::OF0704, format!("cannot {doing}: {said}")).help(grant(db.message())),
         Verdict::Changed => Error::config(codes::OF0712, format!("cannot {doing}: {said}")),
         Verdict::Data => Error::new(Kind::Data, codes::OF0711, format!("cannot {doing}: {said}")),
     }
@@ -94,7 +245,8 @@ fn grant(message: &str) -> String {
 }
 
 fn general_grant() -> String {
-    "CREATE SCHEMA onceflow AUTHORIZATION <role>; GRANT SELECT, INSERT, UPDATE, DELETE ON <target> TO <role>;".to_owned()
+    "CREATE SCHEMA onceflow AUTHORIZATION <role>; GRANT SELECT, INSERT, UPDATE, DELETE ON <target> TO <role>;"
+        .to_owned()
 }
 
 /// The driver has no public kinds; its texts are part of what is tested below.
@@ -124,4 +276,50 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
         cause = found.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_privilege_is_answered_with_its_grant() {
+        for (said, grants) in [
+            ("permission denied for table accounts", "GRANT SELECT, INSERT, UPDATE, DELETE ON accounts TO <role>;"),
+            ("permission denied for schema sales", "GRANT USAGE ON SCHEMA sales TO <role>;"),
+            ("permission denied for database app", "CREATE SCHEMA onceflow AUTHORIZATION <role>;"),
+            ("keine Berechtigung für Tabelle accounts", general_grant().as_str()),
+        ] {
+            assert_eq!(grant(said), grants);
+        }
+    }
+
+    #[test]
+    fn each_state_is_what_an_operator_would_do_about_it() {
+        let verdict = |code: &str| match kind_of(&SqlState::from_code(code)) {
+            Verdict::Unavailable => "again",
+            Verdict::ReadOnly => "read-only",
+            Verdict::Login => "login",
+            Verdict::Privilege => "privilege",
+            Verdict::Changed => "changed",
+            Verdict::Data => "data",
+        };
+        for (codes, expected) in [
+            (&["08006", "57P01", "57P03", "53100", "53300", "40001", "40P01", "55P03", "57014", "25P03"][..], "again"),
+            (&["25006"], "read-only"),
+            (&["28P01", "28000", "3D000"], "login"),
+            (&["42501"], "privilege"),
+            (&["42P01", "42703"], "changed"),
+            (&["23505", "22003", "22P02", "P0001", "XX000"], "data"),
+        ] {
+            for code in codes {
+                assert_eq!(verdict(code), expected, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quote("a\"b"), "\"a\"\"b\"");
+    }
 }

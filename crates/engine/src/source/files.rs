@@ -1,1 +1,0 @@
-//! Owned by its connector; see [`super::Source`].

@@ -1,0 +1,145 @@
+//! Queries and expressions: the SQL parser reads them, its errors become ours.
+
+use super::cursor::Cursor;
+use crate::text::dialect::Grammar;
+use crate::text::{Source, Tok};
+use onceflow::codes::{OF0201, OF0306, OF0310, OF0311};
+use onceflow::{Error, Place, Result};
+use sqlparser::ast::{Expr, Query};
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+/// How deep a query may nest.
+const DEPTH_MAX: usize = 64;
+/// How many operators one query may have: a chain of them is as deep as it is long.
+const OPERATORS_MAX: usize = 2_000;
+
+/// Reads a query from all that is left of a statement.
+pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Box<Query>> {
+    let toks = cursor.rest();
+    let starts = cursor.sees(&["SELECT"]) || cursor.sees(&["WITH"]) || cursor.sees(&["VALUES"]);
+    if !starts && !cursor.sees_token(&Token::LParen) {
+        return Err(cursor.expected("a query that begins with SELECT"));
+    }
+    refuse_unsupported(toks)?;
+    let query = read(cursor, toks, |parser| parser.parse_query())?;
+    cursor.skip(toks.len());
+    Ok(query)
+}
+
+/// Reads an expression from some tokens of a statement.
+pub(super) fn expression(cursor: &Cursor<'_>, toks: &[Tok]) -> Result<Expr> {
+    if toks.is_empty() {
+        return Err(cursor.expected("an expression"));
+    }
+    read(cursor, toks, |parser| parser.parse_expr())
+}
+
+fn read<T>(
+    cursor: &Cursor<'_>,
+    toks: &[Tok],
+    parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T> {
+    if let Some(tok) = toks.iter().filter(|tok| is_operator(tok)).nth(OPERATORS_MAX) {
+        return Err(Error::config(OF0201, format!("the query has more than {OPERATORS_MAX} operators")).at(&tok.place));
+    }
+    let tokens = toks.iter().map(|tok| tok.token.clone()).collect();
+    let mut parser = Parser::new(&Grammar).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+    let parsed = parse(&mut parser);
+    // The index stands behind the token that was looked at last.
+    let index = parser.index().min(toks.len());
+    match parsed {
+        Ok(parsed) if index == toks.len() => Ok(parsed),
+        Ok(_) => Err(leftover(cursor.source(), toks, index)),
+        Err(error) => Err(syntax(cursor, toks, index, &error)),
+    }
+}
+
+fn is_operator(tok: &Tok) -> bool {
+    match &tok.token.token {
+        Token::Word(_) => ["AND", "OR", "NOT", "UNION", "JOIN", "IS", "LIKE", "BETWEEN"].iter().any(|word| tok.is(word)),
+        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Number(..) | Token::SingleQuotedString(_) => false,
+        _ => true,
+    }
+}
+
+/// The statement could have ended before this token.
+fn leftover(source: &Source, toks: &[Tok], index: usize) -> Error {
+    let tok = &toks[index];
+    let mut error = Error::config(OF0201, format!("{} cannot stand here", tok.shown(source)))
+        .at(&tok.place)
+        .label("the statement could have ended before this");
+    if matches!(tok.token.token, Token::RParen) {
+        error = error.help("remove it, or open a bracket for it");
+    }
+    error
+}
+
+fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) -> Error {
+    let text = match error {
+        ParserError::RecursionLimitExceeded => {
+            return Error::config(OF0201, format!("the query nests deeper than {DEPTH_MAX} levels")).at(&toks[0].place);
+        }
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+    };
+    let (message, place) = located(text);
+    let at = match place {
+        Some((line, column)) => toks.iter().position(|tok| (tok.place.line, tok.place.column) == (line, column)),
+        None if message.ends_with("found: EOF") => None,
+        None => Some(index.min(toks.len() - 1)),
+    };
+    let mut end = cursor.clone();
+    end.skip(toks.len());
+    let place = at.map_or_else(|| end.place(), |at| toks[at].place.clone());
+    finish(cursor.source(), toks, at, &message, &place)
+}
+
+/// The parser's message in our words.
+fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place: &Place) -> Error {
+    let expected = message.strip_prefix("Expected: ").and_then(|text| text.split(", found: ").next());
+    let found = at.map_or_else(|| "the end of the statement".to_owned(), |at| toks[at].shown(source));
+    let error = match expected {
+        Some(expected) => Error::config(OF0201, format!("expected {expected}, found {found}"))
+            .label(format!("expected {expected}")),
+        None => Error::config(OF0201, format!("the query cannot be read at {found}")).note(message.to_owned()),
+    };
+    let before = at.unwrap_or(toks.len()).checked_sub(1).map(|at| &toks[at].token.token);
+    let error = error.at(place);
+    if before == Some(&Token::Comma) { error.help("remove the comma in front of it") } else { error }
+}
+
+/// Splits ` at Line: 1, Column: 2` off a message.
+fn located(text: &str) -> (String, Option<(u32, u32)>) {
+    let Some((message, place)) = text.rsplit_once(" at Line: ") else { return (text.to_owned(), None) };
+    let place = place.split_once(", Column: ").and_then(|(line, column)| {
+        Some((line.trim().parse().ok()?, column.trim().parse().ok()?)).filter(|(line, _)| *line > 0)
+    });
+    (message.to_owned(), place)
+}
+
+/// What Flink's queries have that the SQL parser does not read, by name.
+fn refuse_unsupported(toks: &[Tok]) -> Result<()> {
+    const WINDOWS: &[&str] = &["TUMBLE", "HOP", "CUMULATE", "SESSION"];
+    for (at, tok) in toks.iter().enumerate() {
+        let next = |count: usize, keyword: &str| toks.get(at + count).is_some_and(|tok| tok.is(keyword));
+        let bracket = toks.get(at + 1).is_some_and(|tok| tok.token.token == Token::LParen);
+        let (code, what) = if WINDOWS.iter().any(|window| tok.is(window)) && bracket && next(2, "TABLE") {
+            (OF0311, "the window")
+        } else if tok.is("FOR") && next(1, "SYSTEM_TIME") {
+            (OF0310, "the temporal join")
+        } else if tok.is("LATERAL") && next(1, "TABLE") {
+            (OF0306, "the table function")
+        } else if tok.is("MATCH_RECOGNIZE") && bracket {
+            (OF0306, "the pattern")
+        } else {
+            continue;
+        };
+        let words = if tok.is("FOR") || tok.is("LATERAL") { &toks[at..at + 2] } else { &toks[at..=at] };
+        let words: Vec<String> = words.iter().filter_map(|tok| tok.bare().map(str::to_uppercase)).collect();
+        return Err(Error::config(code, format!("{what} {} is not available yet", words.join(" ")))
+            .at(&tok.place)
+            .label("needs event time or operator state")
+            .help("GROUP BY without a window into a target with 'merge.<column>' options needs no state: see docs/sql.md"));
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Errors of the SQL engine in the words of people: places from spans, codes, what to write instead.
+//!
+//! Owns the translation; which queries are refused at all is decided in `refuse` and `lower`.
+
+use datafusion_common::{Column, DataFusionError, SchemaError, Span as PlanSpan};
+use onceflow::codes::{self, Code};
+use onceflow::{Error, Place};
+use sqlparser::tokenizer::Span;
+use std::sync::Arc;
+
+/// What a planning step gives.
+pub(crate) type Planned<T> = std::result::Result<T, DataFusionError>;
+
+/// The place of a span of the parser; `None` where the parser knows none.
+pub(crate) fn place_of(file: &Arc<str>, span: Span) -> Option<Place> {
+    place_between(file, (span.start.line, span.start.column), (span.end.line, span.end.column))
+}
+
+/// The place of a span of the planner.
+pub(crate) fn place_of_plan(file: &Arc<str>, span: PlanSpan) -> Option<Place> {
+    place_between(file, (span.start.line, span.start.column), (span.end.line, span.end.column))
+}
+
+fn place_between(file: &Arc<str>, start: (u64, u64), end: (u64, u64)) -> Option<Place> {
+    if start.0 == 0 {
+        return None;
+    }
+    let length = if start.0 == end.0 { end.1.saturating_sub(start.1).max(1) } else { 1 };
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Some(Place { file: file.clone(), line: narrow(start.0), column: narrow(start.1), length: narrow(length) })
+}
+
+/// An own error on its way through the planner.
+pub(crate) fn carry(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// An own error of a code, on its way through the planner.
+pub(crate) fn refuse<T>(code: Code, message: impl Into<String>) -> Planned<T> {
+    Err(carry(Error::config(code, message)))
+}
+
+/// Translates an error of the planner. `fallback` is the place where nothing better is known.
+pub(crate) fn explain(error: DataFusionError, file: &Arc<str>, fallback: &Place) -> Error {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(|span| place_of_plan(file, span));
+    let (innermost, column) = unwrap(error);
+    let place = span.or_else(|| column.as_ref().and_then(|column| column_place(column, file)));
+    let own = match innermost {
+        DataFusionError::External(own) => match own.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(other) => Error::config(codes::OF0306, first_line(&other.to_string())),
+        },
+        DataFusionError::SchemaError(schema, _) => of_schema(&schema),
+        other => of_text(&other),
+    };
+    match place {
+        Some(place) => own.at(&place),
+        None => own.at(fallback),
+    }
+}
+
+/// Where a column's name stands in the text.
+pub(crate) fn column_place(column: &Column, file: &Arc<str>) -> Option<Place> {
+    column.spans.first().and_then(|span| place_of_plan(file, span))
+}
+
+fn unwrap(error: DataFusionError) -> (DataFusionError, Option<Column>) {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => unwrap(*inner),
+        DataFusionError::Collection(mut all) if !all.is_empty() => unwrap(all.swap_remove(0)),
+        DataFusionError::SchemaError(schema, trace) => {
+            let column = match &*schema {
+                SchemaError::FieldNotFound { field, .. } | SchemaError::AmbiguousReference { field } => {
+                    Some((**field).clone())
+                }
+                _ => None,
+            };
+            (DataFusionError::SchemaError(schema, trace), column)
+        }
+        other => (other, None),
+    }
+}
+
+fn of_schema(schema: &SchemaError) -> Error {
+    match schema {
+        SchemaError::FieldNotFound { field, valid_fields } => unknown_column(field, valid_fields),
+        SchemaError::AmbiguousReference { field } => {
+            Error::config(codes::OF0303, format!("column '{}' is ambiguous", field.name))
+                .label("more than one table has it")
+                .help(format!("write the table's name before it: `table.{}`", field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::config(codes::OF0303, format!("two columns of the query are called '{name}'"))
+                .help(format!("give one of them another name: `… AS {name}_2`"))
+        }
+    }
+}
+
+fn unknown_column(field: &Column, valid: &[Column]) -> Error {
+    let error = Error::config(codes::OF0302, format!("unknown column '{}'", field.flat_name()));
+    let mut names: Vec<_> = valid.iter().map(|column| column.name.as_str()).filter(|name| visible(name)).collect();
+    names.dedup();
+    match closest(&field.name, names.iter().copied()) {
+        Some(name) => error.help(format!("did you mean '{name}'?")),
+        None if names.is_empty() => error,
+        None => error.note(format!("there are: {}", names.join(", "))),
+    }
+}
+
+fn visible(name: &str) -> bool {
+    !name.starts_with('$')
+}
+
+/// The candidate that a person most likely meant.
+pub(crate) fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+fn of_text(error: &DataFusionError) -> Error {
+    let text = error.strip_backtrace();
+    let text = plain(&text);
+    let code = if text.contains("oerc") || text.contains("type") { codes::OF0305 } else { codes::OF0306 };
+    Error::config(code, text)
+}
+
+/// The planner's words without its prefixes, in lower case, one line.
+fn plain(text: &str) -> String {
+    let mut text = first_line(text);
+    for prefix in [
+        "Error during planning: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+        "Internal error: ",
+        "Arrow error: ",
+        "Optimizer rule ",
+        "type_coercion\ncaused by\n",
+    ] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            text = rest.to_owned();
+        }
+    }
+    let text = text.trim_end_matches('.').to_owned();
+    sql_types(&lower_first(&text))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    let second_is_upper = text.chars().nth(1).is_some_and(char::is_uppercase);
+    match letters.next() {
+        Some(first) if !second_is_upper => first.to_lowercase().chain(letters).collect(),
+        _ => text.to_owned(),
+    }
+}
+
+/// Arrow's names of types as SQL writes them.
+pub(crate) fn sql_types(text: &str) -> String {
+    [
+        ("LargeUtf8", "STRING"),
+        ("Utf8View", "STRING"),
+        ("Utf8", "STRING"),
+        ("Int64", "BIGINT"),
+        ("Int32", "INT"),
+        ("Int16", "SMALLINT"),
+        ("Int8", "TINYINT"),
+        ("Float64", "DOUBLE"),
+        ("Float32", "FLOAT"),
+        ("Decimal128", "DECIMAL"),
+        ("Boolean", "BOOLEAN"),
+        ("Date32", "DATE"),
+        ("Binary", "BYTES"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (arrow, sql)| text.replace(arrow, sql))
+}
