@@ -98,7 +98,9 @@ fn without_epoch_and_chain_a_restored_home_loses_records() {
 #[test]
 fn without_the_move_that_aborts_by_itself_a_zombie_repeats_records() {
     let rules = Rules { abort: false, ..Rules::ALL };
-    breaks("self-abort", rules, ONE_HISTORY, |broken| matches!(broken, Broken::Repeated { .. } | Broken::Beyond { .. }));
+    breaks("self-abort", rules, ONE_HISTORY, |broken| {
+        matches!(broken, Broken::Repeated { .. } | Broken::Beyond { .. })
+    });
 }
 
 #[test]

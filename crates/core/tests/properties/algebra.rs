@@ -1,6 +1,8 @@
 //! Laws of the small values: digests do not know order, spans do, and what is written can be read.
 
-use onceflow_core::{ChainHash, Consumed, Counts, Digest, Epoch, Fingerprint, Nonce, PipelineId, Position, Seal, ShardId, Span};
+use onceflow_core::{
+    ChainHash, Consumed, Counts, Digest, Epoch, Fingerprint, Nonce, PipelineId, Position, Seal, ShardId, Span,
+};
 use proptest::prelude::*;
 
 use super::values::partition;
@@ -16,7 +18,13 @@ fn span(from: u64, to: u64) -> Span {
 }
 
 fn consumed(number: usize, from: u64, to: u64, hashes: &[u128]) -> Consumed {
-    Consumed { partition: partition(number), span: span(from, to), digest: digest(hashes), leader_epoch: None, tail: None }
+    Consumed {
+        partition: partition(number),
+        span: span(from, to),
+        digest: digest(hashes),
+        leader_epoch: None,
+        tail: None,
+    }
 }
 
 proptest! {

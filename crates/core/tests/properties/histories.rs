@@ -1,7 +1,8 @@
 //! Random histories: owners that claim, propose, commit, lose answers and accept, against a reference that only adds up.
 
 use onceflow_core::{
-    Advance, ClaimDecision, Epoch, Ledger, Nonce, PositionRow, ShardId, ShardRow, Span, Violation, check_move, decide_claim,
+    Advance, ClaimDecision, Epoch, Ledger, Nonce, PositionRow, ShardId, ShardRow, Span, Violation, check_move,
+    decide_claim,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -123,11 +124,14 @@ impl Home {
     /// Records are applied once and in order; spans follow one another without a gap; epochs are counted.
     fn check(&self, start: [u64; PARTITIONS]) {
         for number in 0..PARTITIONS {
-            assert!(self.committed[number].is_sorted_by(|a, b| a < b), "partition {number}: {:?}", self.committed[number]);
-            let whole = self.spans[number].iter().try_fold(
-                Span::empty(onceflow_core::Position::new(start[number])),
-                |whole, span| whole.join(*span),
+            assert!(
+                self.committed[number].is_sorted_by(|a, b| a < b),
+                "partition {number}: {:?}",
+                self.committed[number]
             );
+            let whole = self.spans[number]
+                .iter()
+                .try_fold(Span::empty(onceflow_core::Position::new(start[number])), |whole, span| whole.join(*span));
             let whole = whole.expect("the spans follow one another");
             assert_eq!(whole.to(), self.positions[number].next);
         }

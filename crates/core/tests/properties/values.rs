@@ -46,10 +46,9 @@ pub fn small_row() -> impl Strategy<Value = ShardRow> {
 
 pub fn small_held() -> impl Strategy<Value = Option<Held>> {
     let held = (0_u64..4, 0_u128..3);
-    proptest::option::of(held.prop_map(|(generation, nonce)| Held {
-        generation: Generation::new(generation),
-        nonce: Nonce::new(nonce),
-    }))
+    proptest::option::of(
+        held.prop_map(|(generation, nonce)| Held { generation: Generation::new(generation), nonce: Nonce::new(nonce) }),
+    )
 }
 
 /// What one partition contributes to a step: offsets of records, each some way after the one before, and a gap at the end.

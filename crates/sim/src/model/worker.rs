@@ -60,7 +60,13 @@ impl Model {
     }
 
     /// The claim of all shards or none, in one transaction that waits for every lock on their rows.
-    pub(super) fn claim(&mut self, world: &World, number: usize, shards: Shards, answered: bool) -> Result<Next, Broken> {
+    pub(super) fn claim(
+        &mut self,
+        world: &World,
+        number: usize,
+        shards: Shards,
+        answered: bool,
+    ) -> Result<Next, Broken> {
         let worker = &world.workers[number];
         let again = worker.held.iter().any(Option::is_some) && !self.rules.claim;
         let possible = !worker.fenced && idle(worker) && !again && world.claims < self.bounds.claims_max;
@@ -123,7 +129,11 @@ impl Model {
             if let Some(before) = stored.owner.replace(life).filter(|before| *before != life) {
                 // Only who knew that it had the shard can have lost it; a claim without an answer is as if it had not started.
                 let loser = |worker: &&mut Worker| worker.life == before && worker.held[shard].is_some();
-                next.workers.iter_mut().find(loser).into_iter().for_each(|worker| worker.lost = worker.lost.with(shard));
+                next.workers
+                    .iter_mut()
+                    .find(loser)
+                    .into_iter()
+                    .for_each(|worker| worker.lost = worker.lost.with(shard));
             }
         }
         Ok(())
@@ -180,11 +190,13 @@ impl Model {
             return None;
         }
         let expected = worker.ledger;
-        let readable = |shard: usize| expected[shard].and_then(|row| row.next).is_some_and(|next| next < world.log[shard]);
+        let readable =
+            |shard: usize| expected[shard].and_then(|row| row.next).is_some_and(|next| next < world.log[shard]);
         if !shards.each().all(readable) {
             return None;
         }
-        let moved = self.moved(&expected, shards, world.log).expect("the core proposes what follows from its own ledger");
+        let moved =
+            self.moved(&expected, shards, world.log).expect("the core proposes what follows from its own ledger");
         let mut next = world.clone();
         for shard in shards.each() {
             // Reading is the promise: what is read takes effect, whoever goes on.
