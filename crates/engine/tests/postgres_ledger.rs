@@ -456,7 +456,7 @@ fn dead_letters_go_in_whatever_they_hold_and_are_replayed_once() {
         let replay = |dead_letters: Vec<i64>| Replay { pipeline, dead_letters, reason: "mended".to_owned() };
         let transaction = home.begin(Right::Replay(replay(vec![1, 2, 2]))).await.unwrap();
         drop(transaction);
-        for (letters, works) in [(vec![1, 77], false), (vec![2, 1], true), (vec![1], false)] {
+        for (letters, works) in [(vec![1, 77], false), (vec![2, 1, 2], true), (vec![1], false)] {
             let begun = home.begin(Right::Replay(replay(letters))).await;
             assert_eq!(begun.is_ok(), works);
             match begun {
@@ -657,7 +657,7 @@ fn the_desk_reads_and_changes_the_ledger_all_or_none() {
         };
         let event = Statement {
             sql: "INSERT INTO {event} (pipeline, kind, detail, reason) VALUES ($1, 'reset', $2, NULL)".to_owned(),
-            parameters: vec![id.clone(), Cell::Text("{\"a\": [1]}".to_owned())],
+            parameters: vec![id.clone(), Cell::Text("not json, {a}".to_owned())],
             expect_rows: Some(1),
         };
         let refused = desk.execute(&[change(None), change(Some(1))]).await.expect_err("there are two rows");
@@ -665,7 +665,7 @@ fn the_desk_reads_and_changes_the_ledger_all_or_none() {
         assert_eq!(scratch.text("SELECT max(next_offset) FROM onceflow.position").await, "0");
         assert_eq!(desk.execute(&[change(Some(2)), event]).await.unwrap(), [2, 1]);
         let detail = desk.rows("SELECT detail FROM {event} WHERE kind = $1", &[Cell::Text("reset".to_owned())]).await;
-        assert_eq!(detail.unwrap(), [[Cell::Text("{\"a\": [1]}".to_owned())]]);
+        assert_eq!(detail.unwrap(), [[Cell::Text("not json, {a}".to_owned())]]);
     });
 }
 
@@ -686,5 +686,40 @@ fn old_commit_rows_go_but_never_the_one_that_a_shard_stands_on() {
             epoch(&mut *home, &mut ledger, 1).await.unwrap();
         }
         assert_eq!(scratch.text("SELECT count(*) FROM onceflow.commit").await, "64");
+    });
+}
+
+/// Needs a server with TLS, reachable as `localhost`, and its root in `ONCEFLOW_TEST_POSTGRES_ROOT`.
+#[test]
+fn each_sslmode_verifies_what_its_name_says() {
+    let Ok(root) = std::env::var("ONCEFLOW_TEST_POSTGRES_ROOT") else {
+        return println!("not run: each sslmode: ONCEFLOW_TEST_POSTGRES_ROOT is not set");
+    };
+    run("sslmode", async |scratch| {
+        let url = |host: &str, options: &str| {
+            let at = scratch.address();
+            format!("{}?{options}", scratch.url.replace(&at, &at.replace(at.split(':').next().expect("a host"), host)))
+        };
+        let server = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+            WHERE ssl AND datname = current_database() AND pid <> pg_backend_pid()";
+        for (host, options, encrypted) in [
+            ("127.0.0.1", "sslmode=disable".to_owned(), Ok("0")),
+            ("127.0.0.1", "sslmode=prefer".to_owned(), Ok("1")),
+            ("127.0.0.1", "sslmode=require".to_owned(), Ok("1")),
+            ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={root}"), Ok("1")),
+            ("localhost", format!("sslmode=verify-full&sslrootcert={root}"), Ok("1")),
+            ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={root}"), Err(codes::OF0705)),
+            ("localhost", "sslmode=verify-full&sslrootcert=system".to_owned(), Err(codes::OF0705)),
+            ("localhost", "sslmode=verify-ca&sslrootcert=/nowhere".to_owned(), Err(codes::OF0705)),
+        ] {
+            let mut home = open(&url(host, &options), Vec::new());
+            match (home.register(&registration("p")).await, encrypted) {
+                (Ok(_), Ok(sessions)) => assert_eq!(scratch.text(server).await, sessions, "{host} {options}"),
+                (Err(error), Err(code)) => assert_eq!((error.code(), error.kind()), (code, Kind::Config), "{error:?}"),
+                (got, _) => panic!("{host} {options}: {got:?}"),
+            }
+            drop(home);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     });
 }
