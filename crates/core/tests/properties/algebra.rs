@@ -190,3 +190,17 @@ proptest! {
         prop_assert_eq!(next(&chain, epoch, &[&part], &seal), this);
     }
 }
+
+#[test]
+fn what_is_absent_differs_from_what_is_empty() {
+    let prints = [
+        Fingerprint::of_record(1, None, None, None),
+        Fingerprint::of_record(1, Some(0), None, None),
+        Fingerprint::of_record(1, None, Some(b""), None),
+        Fingerprint::of_record(1, None, None, Some(b"")),
+        Fingerprint::of_record(1, None, Some(b""), Some(b"")),
+    ];
+    for (at, print) in prints.iter().enumerate() {
+        assert!(!prints[..at].contains(print), "number {at} is as an earlier one");
+    }
+}

@@ -34,6 +34,16 @@ proptest! {
     }
 
     #[test]
+    fn a_claimer_is_fenced_exactly_where_another_claimed_since(row in small_row(), before in small_held(), nonce in 10_u128..) {
+        let since = before.is_some_and(|before| {
+            row.generation > before.generation || (row.generation == before.generation && row.nonce != before.nonce)
+        });
+        let decided = decide_claim(&row, before, Nonce::new(nonce));
+        let fenced = ClaimDecision::Fenced { found: row.generation };
+        prop_assert_eq!(decided == fenced, since);
+    }
+
+    #[test]
     fn an_owner_claims_again(row in small_row(), nonce in 10_u128..) {
         prop_assert!(taken(&row, Some(held(&row)), Nonce::new(nonce)).is_some());
     }

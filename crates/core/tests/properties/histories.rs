@@ -57,6 +57,8 @@ struct Home {
     committed: [Vec<u64>; PARTITIONS],
     spans: [Vec<Span>; PARTITIONS],
     epochs: BTreeMap<ShardId, u64>,
+    tails: [Option<u64>; PARTITIONS],
+    leader_epochs: [Option<i32>; PARTITIONS],
     claims: u128,
 }
 
@@ -70,6 +72,8 @@ impl Home {
             committed: Default::default(),
             spans: Default::default(),
             epochs: BTreeMap::new(),
+            tails: [None; PARTITIONS],
+            leader_epochs: [None; PARTITIONS],
             claims: 0,
         }
     }
@@ -102,7 +106,10 @@ impl Home {
         }
         let from = self.next();
         for part in parts {
-            self.committed[part.partition].extend(offsets(part, from[part.partition]).0);
+            let offsets = offsets(part, from[part.partition]).0;
+            self.tails[part.partition] = offsets.last().copied().or(self.tails[part.partition]);
+            self.leader_epochs[part.partition] = part.leader_epoch.or(self.leader_epochs[part.partition]);
+            self.committed[part.partition].extend(offsets);
         }
         for consumed in &advance.step().consumed {
             let number = usize::try_from(consumed.partition.number).expect("a small number");
@@ -133,7 +140,10 @@ impl Home {
                 .iter()
                 .try_fold(Span::empty(onceflow_core::Position::new(start[number])), |whole, span| whole.join(*span));
             let whole = whole.expect("the spans follow one another");
-            assert_eq!(whole.to(), self.positions[number].next);
+            let row = &self.positions[number];
+            assert_eq!(whole.to(), row.next);
+            assert_eq!(row.tail.map(|tail| tail.offset.get()), self.tails[number], "the last record consumed");
+            assert_eq!(row.leader_epoch, self.leader_epochs[number], "the last leader epoch known");
         }
         for (shard, row) in &self.shards {
             assert_eq!(row.epoch, Epoch::new(self.epochs.get(shard).copied().unwrap_or(0)));
@@ -298,6 +308,21 @@ fn an_advance_of_another_ledger_is_not_accepted() {
     assert_eq!(first.accept(advance.committed()), Err(Violation::ForeignAdvance));
     let own = first.propose(step(&parts, &[0; PARTITIONS])).expect("nothing is outstanding");
     assert_eq!(second.accept(own.committed()), Err(Violation::ForeignAdvance));
+}
+
+#[test]
+fn the_order_of_partitions_in_a_step_does_not_matter() {
+    let parts: Vec<Part> = (0..PARTITIONS)
+        .map(|partition| Part { partition, gaps: vec![1; partition + 1], trailing: 1, leader_epoch: None })
+        .collect();
+    let turned: Vec<Part> = parts.iter().rev().cloned().collect();
+    let proposed = |parts: &[Part]| {
+        let mut ledger = Home::founded([3; PARTITIONS]).claim(None).expect("nobody else is there");
+        ledger.propose(step(parts, &[3; PARTITIONS])).expect("a right step")
+    };
+    let (straight, reversed) = (proposed(&parts), proposed(&turned));
+    assert_eq!(straight.moves(), reversed.moves());
+    assert_eq!(straight.positions(), reversed.positions());
 }
 
 #[test]
