@@ -9,7 +9,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
-use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, PrimitiveArray, RecordBatch, UInt32Array,
+};
 use arrow_ord::ord::make_comparator;
 use arrow_schema::{ArrowError, DataType, SortOptions};
 use std::cmp::Ordering;
@@ -130,7 +132,10 @@ impl Groups<'_> {
         add: impl Fn(T::Native, T::Native) -> Option<T::Native>,
     ) -> Result<ArrayRef, Uncombined> {
         let Some(values) = column.as_primitive_opt::<T>() else {
-            return Err(Uncombined::Broken(ArrowError::SchemaError(format!("{} cannot be combined", column.data_type()))));
+            return Err(Uncombined::Broken(ArrowError::SchemaError(format!(
+                "{} cannot be combined",
+                column.data_type()
+            ))));
         };
         let one = |rows: &[u32]| {
             let mut total = None;
@@ -227,7 +232,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("v", ints(&[Some(i64::MAX), Some(1)]))]).unwrap();
         let overflow = combine(&batch, &[0, 1], &[0..2], &[Some(MergeOp::Sum)]);
         assert!(matches!(overflow, Err(Uncombined::Overflow(0))));
-        let batch = RecordBatch::try_from_iter([("v", Arc::new(Float64Array::from(vec![f64::MAX, f64::MAX])) as ArrayRef)]);
+        let batch =
+            RecordBatch::try_from_iter([("v", Arc::new(Float64Array::from(vec![f64::MAX, f64::MAX])) as ArrayRef)]);
         let overflow = combine(&batch.unwrap(), &[0, 1], &[0..2], &[Some(MergeOp::Sum)]);
         assert!(matches!(overflow, Err(Uncombined::Overflow(0))));
     }

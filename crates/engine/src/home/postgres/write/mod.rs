@@ -132,6 +132,9 @@ fn stopped(refusal: &Refusal, spec: &TableSpec, work: &Work, lineage: &Lineage) 
     Error::new(Kind::Data, codes::OF0004, message)
         .at(&spec.place)
         .note(format!("the row: {}", refusal.row))
-        .note(format!("{} is the reason's code; `on-error` is `stop`, nothing of the epoch was committed", refusal.code))
+        .note(format!(
+            "{} is the reason's code; `on-error` is `stop`, nothing of the epoch was committed",
+            refusal.code
+        ))
         .help("mend the cause and start again, or set 'on-error' = 'dead-letter' to put such records aside")
 }

@@ -43,7 +43,13 @@ impl Text<'_> {
     pub fn insert_unnest(&self) -> String {
         let all: Vec<usize> = (0..self.targets.len()).collect();
         let select = self.values("u", &all);
-        format!("{} SELECT {select} FROM {} AS u({}){}", self.insert(), self.unnest(&all), names(all.len()), self.conflict())
+        format!(
+            "{} SELECT {select} FROM {} AS u({}){}",
+            self.insert(),
+            self.unnest(&all),
+            names(all.len()),
+            self.conflict()
+        )
     }
 
     /// Rows out of the temporary table.
