@@ -136,7 +136,11 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 fn zst(content: &[u8]) -> Vec<u8> {
-    zstd::encode_all(content, 1).expect("memory")
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("memory");
+    // As the command `zstd` does; without a checksum damage can go unnoticed.
+    encoder.include_checksum(true).expect("it is known");
+    encoder.write_all(content).expect("memory");
+    encoder.finish().expect("memory")
 }
 
 /// The records of one file: (offset, value, line).
@@ -175,7 +179,9 @@ fn lines_begin_at_their_bytes_and_blank_ones_are_no_records() {
 fn every_position_can_be_resumed_from() {
     let lines: Vec<String> = (0..200).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", "é".repeat(n % 13))).collect();
     let content = lines.join("\n");
-    for (name, bytes) in [("x", content.clone().into_bytes()), ("x.gz", gzip(content.as_bytes())), ("x.zst", zst(content.as_bytes()))] {
+    for (name, bytes) in
+        [("x", content.clone().into_bytes()), ("x.gz", gzip(content.as_bytes())), ("x.zst", zst(content.as_bytes()))]
+    {
         let mut bench = Bench::new(name, Framing::Lines, false);
         bench.write(name, bytes);
         let limits = FetchLimits { records_max: 7, bytes_max: 1 << 20, wait_max: Duration::from_secs(1) };
@@ -197,7 +203,12 @@ fn every_position_can_be_resumed_from() {
 #[test]
 fn folders_and_patterns_give_files_in_order_without_hidden_ones() {
     let mut bench = Bench::new("", Framing::Lines, false);
-    bench.write("b/2", "b2\n").write("b/1", "b1\n").write("a", "a\n").write(".hidden", "no\n").write("_SUCCESS", "no\n");
+    bench
+        .write("b/2", "b2\n")
+        .write("b/1", "b1\n")
+        .write("a", "a\n")
+        .write(".hidden", "no\n")
+        .write("_SUCCESS", "no\n");
     bench.write("b/_temporary/x", "no\n").write("c.gz", gzip(b"c\n"));
     std::os::unix::fs::symlink(bench.folder.path(), bench.path("b/loop")).expect("a link");
     assert!(bench.run(1));
@@ -265,7 +276,8 @@ fn a_line_over_the_limit_is_one_marked_record_and_the_rest_goes_on() {
     let limits = FetchLimits { records_max: 100, bytes_max: 1 << 30, wait_max: Duration::from_secs(1) };
     let fetch = bench.source.as_mut().expect("started").next(&limits).expect("it reads");
     let records = &fetch.batches[0].records;
-    let shape: Vec<_> = records.iter().map(|record| (record.value.expect("a line").len(), record.headers.len(), record.line)).collect();
+    let shape: Vec<_> =
+        records.iter().map(|record| (record.value.expect("a line").len(), record.headers.len(), record.line)).collect();
     assert_eq!(shape, [(1, 0, 1), (65_536, 1, 2), (1, 0, 3), (100_000, 0, 4), (1, 0, 5), (65_536, 1, 6)]);
     assert!(fetch.finished);
     fetch.batches.iter().for_each(|batch| bench.commit(batch));
@@ -294,9 +306,12 @@ fn a_followed_file_gives_lines_once_they_are_complete() {
 
 #[test]
 fn ends_of_followed_files_are_where_the_last_whole_record_ends() {
-    for (framing, content, expected) in
-        [(Framing::Lines, "a\nb\npart", 4), (CSV, "a,\"x\n\"\nb,\"y\n", 7), (Framing::Lines, "", 0), (Framing::Lines, "part", 0)]
-    {
+    for (framing, content, expected) in [
+        (Framing::Lines, "a\nb\npart", 4),
+        (CSV, "a,\"x\n\"\nb,\"y\n", 7),
+        (Framing::Lines, "", 0),
+        (Framing::Lines, "part", 0),
+    ] {
         let mut bench = Bench::new("x", framing, true);
         bench.write("x", content);
         assert_eq!(bench.start().expect("it starts"), []);

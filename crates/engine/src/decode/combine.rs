@@ -16,7 +16,7 @@ use arrow_schema::{DataType, SchemaRef};
 /// A format with its columns.
 enum Parser {
     Json(Json),
-    Csv(Csv),
+    Csv(Box<Csv>),
     Raw(Raw),
 }
 
@@ -27,7 +27,7 @@ impl Parser {
                 columns.iter().try_for_each(check_json)?;
                 Self::Json(Json::new(columns, options.clone()))
             }
-            Format::Csv(options) => Self::Csv(Csv::new(columns, options.clone())?),
+            Format::Csv(options) => Self::Csv(Box::new(Csv::new(columns, options.clone())?)),
             Format::Raw(options) => Self::Raw(Raw::new(columns, options)?),
         })
     }

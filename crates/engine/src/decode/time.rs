@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn timestamps_follow_their_format() {
         use TimestampFormat::{Iso8601, Sql};
-        let cases: &[(&str, TimestampFormat, bool, Option<(i64, i64)>)] = &[
+        type Case = (&'static str, TimestampFormat, bool, Option<(i64, i64)>);
+        let cases: &[Case] = &[
             ("1970-01-02 00:00:01", Sql, false, Some((86_401, 0))),
             ("1970-01-02T00:00:01", Sql, false, None),
             ("1970-01-02T00:00:01.5", Iso8601, false, Some((86_401, 500_000_000))),

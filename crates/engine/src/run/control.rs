@@ -9,7 +9,7 @@ use crate::pipeline::{Branch, Pipeline};
 use crate::run::observe::Event;
 use crate::run::retry::Patience;
 use crate::run::{RunOptions, first_error, identity, on_this_thread};
-use crate::source::{Difference, Found, Mismatch, Source};
+use crate::source::{Found, Source};
 use onceflow_core::{Partition, PipelineId, Position, PositionRow, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -138,7 +138,7 @@ impl<'a> Control<'a> {
         let mut rows = Vec::new();
         for (source, name) in sources.iter_mut().zip(&self.names) {
             let found = source.discover()?;
-            compare(&known, &found)?;
+            compare(&mut **source, &known, &found)?;
             let new = unknown(&known, found);
             let partitions: Vec<_> = new.iter().map(|found| found.partition.clone()).collect();
             let whole = first && !known.iter().any(|row| row.partition.source == *name);
@@ -299,18 +299,16 @@ fn size(lane: &Shards) -> usize {
     lane.lock().unwrap_or_else(PoisonError::into_inner).len()
 }
 
-/// Compares what exists with what the ledger remembers of it, by identity only.
-fn compare(known: &[PositionRow], found: &[Found]) -> Result<()> {
+/// Compares what exists with what the ledger remembers of it. Where an identity reads differently, the source itself says
+/// whether it still is the same log: a file's identity covers more of it as it grows.
+fn compare(source: &mut dyn Source, known: &[PositionRow], found: &[Found]) -> Result<()> {
     let found: BTreeMap<_, _> = found.iter().map(|found| (&found.partition, &found.identity)).collect();
-    let mismatches: Vec<_> = known
-        .iter()
-        .filter_map(|row| found.get(&row.partition).map(|identity| (row, *identity)))
-        .filter(|(row, identity)| row.identity != **identity)
-        .map(|(row, identity)| Mismatch {
-            partition: row.partition.clone(),
-            what: Difference::Identity { ledger: row.identity.clone(), found: identity.clone() },
-        })
-        .collect();
+    let differs = |row: &&PositionRow| found.get(&row.partition).is_some_and(|identity| row.identity != **identity);
+    let different: Vec<_> = known.iter().filter(differs).cloned().collect();
+    if different.is_empty() {
+        return Ok(());
+    }
+    let mismatches = source.verify(&different)?;
     if mismatches.is_empty() { Ok(()) } else { Err(identity::mismatch(&mismatches)) }
 }
 

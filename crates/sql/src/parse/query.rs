@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use crate::text::dialect::Grammar;
 use crate::text::{Source, Tok};
-use onceflow::codes::{OF0201, OF0204};
+use onceflow::codes::{OF0201, OF0306, OF0310, OF0311};
 use onceflow::{Error, Place, Result};
 use sqlparser::ast::{Expr, Query};
 use sqlparser::parser::{Parser, ParserError};
@@ -57,8 +57,15 @@ fn read<T>(
 
 fn is_operator(tok: &Tok) -> bool {
     match &tok.token.token {
-        Token::Word(_) => ["AND", "OR", "NOT", "UNION", "JOIN", "IS", "LIKE", "BETWEEN"].iter().any(|word| tok.is(word)),
-        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Number(..) | Token::SingleQuotedString(_) => false,
+        Token::Word(_) => {
+            ["AND", "OR", "NOT", "UNION", "JOIN", "IS", "LIKE", "BETWEEN"].iter().any(|word| tok.is(word))
+        }
+        Token::Comma
+        | Token::LParen
+        | Token::RParen
+        | Token::Period
+        | Token::Number(..)
+        | Token::SingleQuotedString(_) => false,
         _ => true,
     }
 }
@@ -99,8 +106,9 @@ fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place
     let expected = message.strip_prefix("Expected: ").and_then(|text| text.split(", found: ").next());
     let found = at.map_or_else(|| "the end of the statement".to_owned(), |at| toks[at].shown(source));
     let error = match expected {
-        Some(expected) => Error::config(OF0201, format!("expected {expected}, found {found}"))
-            .label(format!("expected {expected}")),
+        Some(expected) => {
+            Error::config(OF0201, format!("expected {expected}, found {found}")).label(format!("expected {expected}"))
+        }
         None => Error::config(OF0201, format!("the query cannot be read at {found}")).note(message.to_owned()),
     };
     let before = at.unwrap_or(toks.len()).checked_sub(1).map(|at| &toks[at].token.token);
@@ -123,23 +131,25 @@ fn refuse_unsupported(toks: &[Tok]) -> Result<()> {
     for (at, tok) in toks.iter().enumerate() {
         let next = |count: usize, keyword: &str| toks.get(at + count).is_some_and(|tok| tok.is(keyword));
         let bracket = toks.get(at + 1).is_some_and(|tok| tok.token.token == Token::LParen);
-        let what = if WINDOWS.iter().any(|window| tok.is(window)) && bracket && next(2, "TABLE") {
-            "the window function"
+        let (code, what) = if WINDOWS.iter().any(|window| tok.is(window)) && bracket && next(2, "TABLE") {
+            (OF0311, "the window")
         } else if tok.is("FOR") && next(1, "SYSTEM_TIME") {
-            "the temporal join FOR SYSTEM_TIME AS OF"
+            (OF0310, "the temporal join")
         } else if tok.is("LATERAL") && next(1, "TABLE") {
-            "the table function LATERAL TABLE"
+            (OF0306, "the table function")
         } else if tok.is("MATCH_RECOGNIZE") && bracket {
-            "the pattern"
+            (OF0306, "the pattern")
         } else {
             continue;
         };
-        let name = tok.bare().unwrap_or_default().to_uppercase();
-        let what = if what.contains(&name) { what.to_owned() } else { format!("{what} {name}") };
-        return Err(Error::config(OF0204, format!("{what} is not available yet"))
+        let words = if tok.is("FOR") || tok.is("LATERAL") { &toks[at..at + 2] } else { &toks[at..=at] };
+        let words: Vec<String> = words.iter().filter_map(|tok| tok.bare().map(str::to_uppercase)).collect();
+        return Err(Error::config(code, format!("{what} {} is not available yet", words.join(" ")))
             .at(&tok.place)
             .label("needs event time or operator state")
-            .help("GROUP BY without a window into a target with 'merge.<column>' options needs no state: see docs/sql.md"));
+            .help(
+                "GROUP BY without a window into a target with 'merge.<column>' options needs no state: see docs/sql.md",
+            ));
     }
     Ok(())
 }

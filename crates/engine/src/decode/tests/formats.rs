@@ -19,6 +19,9 @@ fn csv_options(fields: &[&str]) -> CsvOptions {
     }
 }
 
+/// Options, a record, and `[c, a]` or a part of the reason.
+type CsvCase = (CsvOptions, &'static str, Result<Option<[&'static str; 2]>, &'static str>);
+
 /// Records of `a, b, c` of which `c` and `a` are used.
 fn check_csv(options: CsvOptions, record: &str, expected: Result<Option<[&str; 2]>, &str>) {
     let fields = vec![nullable("c", DataType::Utf8), nullable("a", DataType::Int64)];
@@ -39,7 +42,7 @@ fn check_csv(options: CsvOptions, record: &str, expected: Result<Option<[&str; 2
 #[test]
 fn csv_records_are_split_as_rfc_4180_says() {
     let plain = || csv_options(&["a", "b", "c"]);
-    let cases: Vec<(CsvOptions, &str, Result<Option<[&str; 2]>, &str>)> = vec![
+    let cases: Vec<CsvCase> = vec![
         (plain(), "1,b,x", Ok(Some(["x", "1"]))),
         (plain(), "1,b,x\r\n", Ok(Some(["x", "1"]))),
         (plain(), "1,b,\"x,\"\"y\"\"\nz\"", Ok(Some(["x,\"y\"\nz", "1"]))),

@@ -145,6 +145,25 @@ proptest! {
     }
 
     #[test]
+    fn csv_written_by_a_writer_comes_back_and_mutations_harm_no_neighbour(
+        id in any::<i64>(), text in any::<String>(), mutations in prop::collection::vec(any_mutation(), 1..4),
+    ) {
+        let options = crate::decode::CsvOptions {
+            field_delimiter: b',', quote: Some(b'"'), escape: None, allow_comments: false, null_literal: None,
+            array_element_delimiter: ";".into(), header: false, fields: vec!["id".into(), "text".into()],
+        };
+        let spec = spec(vec![nullable("id", DataType::Int64), nullable("text", DataType::Utf8)], Format::Csv(options));
+        let good = format!("{id},\"{}\"", text.replace('"', "\"\""));
+        let mut bytes = good.clone().into_bytes();
+        mutations.iter().for_each(|mutation| mutation.apply(&mut bytes));
+        let got = decode(&spec, &[good.as_bytes(), &bytes, good.as_bytes()]);
+        let expected = vec![id.to_string(), text];
+        prop_assert_eq!(row(&got, 0), expected.clone());
+        prop_assert_eq!(row(&got, got.rows.num_rows() - 1), expected);
+        prop_assert!(got.rows.num_rows() + got.failures.len() <= 3);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let good: &[u8] = b"{\"id\":1}";
         let got = decode(&json(fields()), &[good, &bytes, good]);

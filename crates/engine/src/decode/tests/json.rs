@@ -292,6 +292,9 @@ fn map(value: DataType) -> DataType {
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
 }
 
+/// A document, and its rows or a part of the reason.
+type DocumentCase = (&'static [u8], Result<&'static [[&'static str; 2]], &'static str>);
+
 /// One document into `id BIGINT NOT NULL, name STRING`: rows, or the reason why there is none.
 fn check_document(document: &[u8], expected: Result<&[[&str; 2]], &str>) {
     let fields = vec![Field::new("id", DataType::Int64, false), nullable("name", DataType::Utf8)];
@@ -314,7 +317,7 @@ fn check_document(document: &[u8], expected: Result<&[[&str; 2]], &str>) {
 
 #[test]
 fn documents_give_rows_or_one_failure() {
-    let cases: &[(&[u8], Result<&[[&str; 2]], &str>)] = &[
+    let cases: &[DocumentCase] = &[
         (br#"{"id":1,"name":"a"}"#, Ok(&[["1", "a"]])),
         (b" \t\r\n{ \"name\" : \"a\" , \"id\" : 1 } \n", Ok(&[["1", "a"]])),
         (b"\xef\xbb\xbf{\"id\":1}", Ok(&[["1", "∅"]])),

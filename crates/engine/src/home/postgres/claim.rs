@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 
 /// How long a claim waits for the owner's transaction before it ends the owner's session.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a claim waits in all before it fails and is tried again.
 const CLAIM_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '20s'";
 /// How many events of claims a pipeline keeps.

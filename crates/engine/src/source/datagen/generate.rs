@@ -326,11 +326,11 @@ impl Make {
             }
             Self::Boolean => put(out, format_args!("{}", random.next() & 1 == 1)),
             Self::Integer { min, max } => {
-                let value = i128::from(*min) + within(random, i128::from(*min), i128::from(*max));
+                let value = within(random, i128::from(*min), i128::from(*max));
                 put(out, format_args!("{value}"));
             }
             Self::Float { min, max, single } => append_float(random, *min, *max, *single, out),
-            Self::Decimal { min, max, scale } => append_decimal(*min + within(random, *min, *max), *scale, out),
+            Self::Decimal { min, max, scale } => append_decimal(within(random, *min, *max), *scale, out),
             Self::Text { length, var_len } => {
                 out.push(b'"');
                 for _ in 0..random.length(*length, *var_len) {
@@ -386,9 +386,9 @@ fn append_all(count: usize, out: &mut Vec<u8>, mut append: impl FnMut(usize, &mu
     }
 }
 
-/// A number from 0 to the width of the range.
+/// A number from `min` to `max`.
 fn within(random: &mut Random, min: i128, max: i128) -> i128 {
-    i128::try_from(random.up_to(max.abs_diff(min))).expect("a range of 38 digits is narrower than an i128")
+    min.checked_add_unsigned(random.up_to(max.abs_diff(min))).expect("no more than the way to `max` is added")
 }
 
 fn append_float(random: &mut Random, min: f64, max: f64, single: bool, out: &mut Vec<u8>) {

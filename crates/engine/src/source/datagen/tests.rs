@@ -135,7 +135,7 @@ fn limits_and_null_rates_hold() {
 fn options_that_make_no_values_are_refused_by_name() {
     let check = |kind: Kind, data_type: DataType, message: &str| {
         let fields = vec![Field { kind, ..field("n", data_type) }];
-        let error = DatagenFactory::new(spec(fields, None)).err().expect("it is refused");
+        let error = DatagenFactory::new(spec(fields, None)).expect_err("it is refused");
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.message().contains(message), "{error:?}");
     };

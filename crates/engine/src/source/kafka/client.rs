@@ -161,7 +161,7 @@ impl Client {
     /// Waits for an answer. Fails as soon as it is clear that none will come.
     pub(super) fn wait<T>(&mut self, doing: &str, mut asked: Asked<T>) -> Result<T> {
         let deadline = Instant::now() + ANSWER_WAIT_MAX;
-        self.health.all_down = false;
+        self.health.forget();
         loop {
             match asked.poll(SLICE) {
                 Some(Ok(answer)) => {
@@ -185,7 +185,7 @@ impl Client {
     /// The names of all topics.
     pub(super) fn topic_names(&mut self) -> Result<Vec<String>> {
         let deadline = Instant::now() + ANSWER_WAIT_MAX;
-        self.health.all_down = false;
+        self.health.forget();
         loop {
             let names = self.native.topic_names(Duration::from_secs(1));
             self.serve();
@@ -216,6 +216,12 @@ impl Client {
 }
 
 impl Health {
+    /// Forgets why earlier attempts were hopeless: a login may work now.
+    fn forget(&mut self) {
+        self.all_down = false;
+        self.refused = None;
+    }
+
     fn read_error(&mut self, failure: Failure) {
         let first = self.told.insert(failure.code as i32);
         if first && failure.code != RDKafkaErrorCode::AllBrokersDown {
