@@ -93,7 +93,8 @@ fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) 
     let at = match place {
         Some((line, column)) => toks.iter().position(|tok| (tok.place.line, tok.place.column) == (line, column)),
         None if message.ends_with("found: EOF") => None,
-        None => Some(index.min(toks.len() - 1)),
+        // Without a place the token that was read last is to blame.
+        None => Some(index.saturating_sub(1).min(toks.len() - 1)),
     };
     let mut end = cursor.clone();
     end.skip(toks.len());
@@ -103,7 +104,8 @@ fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) 
 
 /// The parser's message in our words.
 fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place: &Place) -> Error {
-    let expected = message.strip_prefix("Expected: ").and_then(|text| text.split(", found: ").next());
+    let expected = message.strip_prefix("Expected").map(|text| text.trim_start_matches([':', ' ']));
+    let expected = expected.and_then(|text| text.split(", found: ").next());
     let found = at.map_or_else(|| "the end of the statement".to_owned(), |at| toks[at].shown(source));
     let error = match expected {
         Some(expected) => {
