@@ -128,7 +128,7 @@ pub fn event(pipeline: PipelineId, kind: &str, detail: &str, reason: &str) -> St
         parameters: vec![
             Cell::Text(pipeline.to_string()),
             Cell::Text(kind.to_owned()),
-            Cell::Text(serde_json::json!({ "what": detail }).to_string()),
+            Cell::Text(detail.to_owned()),
             Cell::Text(reason.to_owned()),
         ],
         expect_rows: Some(1),

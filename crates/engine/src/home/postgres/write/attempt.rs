@@ -3,7 +3,7 @@
 //! Owns savepoints. Everything is tried at once first; only where that is refused are units told apart at all. After
 //! `Refused` the transaction is as it was before the attempt.
 
-use super::catalog::Deferred;
+use super::catalog::DEFERRED;
 use super::copy::{self, Parameter, Picks};
 use super::failure::{Failure, Reason};
 use super::keyed::{Keyed, Tally};
@@ -26,12 +26,14 @@ pub(super) struct Search<'a> {
     pub client: &'a Client,
     pub specs: &'a [TableSpec],
     pub tables: &'a mut [Table],
-    pub deferred: &'a Deferred,
+    pub deferred: bool,
     pub load: &'a Load<'a>,
     /// All rows of all tables by unit, once they are needed.
     index: Vec<Entry>,
     /// What came of the attempt to write everything, until the search asks for just that.
     whole: Option<Result<Written, Reason>>,
+    /// Checks what is deferred, and defers it again; known once it is needed.
+    check: Option<String>,
 }
 
 /// A row with its unit; in the order in which rows are looked up.
@@ -53,10 +55,10 @@ impl<'a> Search<'a> {
         client: &'a Client,
         specs: &'a [TableSpec],
         tables: &'a mut [Table],
-        deferred: &'a Deferred,
+        deferred: bool,
         load: &'a Load<'a>,
     ) -> Self {
-        Self { client, specs, tables, deferred, load, index: Vec::new(), whole: None }
+        Self { client, specs, tables, deferred, load, index: Vec::new(), whole: None, check: None }
     }
 
     /// Writes everything under the outer savepoint. `None` where a row is refused: then the search begins, and does not repeat
@@ -66,7 +68,8 @@ impl<'a> Search<'a> {
         let result = self.write(&Selection::Everything).await;
         savepoint.answer().await.map_err(super::failure::lost)?;
         match result {
-            Ok(written) => match self.check_now().await {
+            // Nothing is written behind this check, so that it may leave all constraints immediate.
+            Ok(written) => match self.check_by("SET CONSTRAINTS ALL IMMEDIATE").await {
                 Ok(()) => return Ok(Some(written)),
                 Err(Failure::Refused(_)) => self.whole = Some(Ok(written)),
                 Err(Failure::Lost(lost)) => return Err(lost),
@@ -176,10 +179,15 @@ impl<'a> Search<'a> {
 
     /// Checks what is deferred, and defers it again.
     async fn check_now(&mut self) -> Result<(), Failure> {
-        if !self.deferred.any {
+        let sql = self.checking().await?;
+        self.check_by(&sql).await
+    }
+
+    async fn check_by(&self, sql: &str) -> Result<(), Failure> {
+        if !self.deferred {
             return Ok(());
         }
-        let sql = format!("SAVEPOINT onceflow_check; {}; RELEASE onceflow_check", self.constraints());
+        let sql = format!("SAVEPOINT onceflow_check; {sql}; RELEASE onceflow_check");
         let Err(error) = self.client.batch_execute(&sql).await else { return Ok(()) };
         let failure = Failure::of(error, self.load.order.first().copied().unwrap_or(0));
         if let Failure::Refused(_) = failure {
@@ -189,13 +197,19 @@ impl<'a> Search<'a> {
         Err(failure)
     }
 
-    fn constraints(&self) -> String {
-        match self.deferred.nameable.is_empty() {
-            true => "SET CONSTRAINTS ALL IMMEDIATE".to_owned(),
-            false => {
-                format!("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS {} DEFERRED", self.deferred.nameable.join(", "))
-            }
+    /// The statements of a check that defers again. The names are looked up in this very transaction, which holds locks on the
+    /// tables that it has written: they cannot go away behind it.
+    async fn checking(&mut self) -> Result<String, Failure> {
+        if let (None, true) = (&self.check, self.deferred) {
+            let rows = self.client.query(DEFERRED, &[]).await.map_err(Failure::lost)?;
+            let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let again = match names.is_empty() {
+                true => String::new(),
+                false => format!("; SET CONSTRAINTS {} DEFERRED", names.join(", ")),
+            };
+            self.check = Some(format!("SET CONSTRAINTS ALL IMMEDIATE{again}"));
         }
+        Ok(self.check.clone().unwrap_or_default())
     }
 
     fn refusal(&self, units: &[Unit], reason: Reason) -> Refusal {
@@ -278,7 +292,8 @@ impl<'a> Search<'a> {
         entries
     }
 
-    async fn send_unit(&self, entries: &[Entry], begin: &str, checked: bool) -> Result<Vec<u64>, Failure> {
+    async fn send_unit(&mut self, entries: &[Entry], begin: &str, checked: bool) -> Result<Vec<u64>, Failure> {
+        let checking = if checked { self.checking().await? } else { String::new() };
         let savepoint = send(self.client.batch_execute(begin)).await;
         let rows: Vec<(usize, Statement, Vec<Parameter>)> =
             entries.iter().map(|entry| self.row_statement(*entry)).collect();
@@ -286,10 +301,9 @@ impl<'a> Search<'a> {
         for (_, statement, parameters) in &rows {
             sent.push(send(self.client.execute_raw(statement, parameters.iter())).await);
         }
-        let constraints = self.constraints();
-        let check = match checked && self.deferred.any {
-            true => Some(send(self.client.batch_execute(&constraints)).await),
-            false => None,
+        let check = match checking.is_empty() {
+            false => Some(send(self.client.batch_execute(&checking)).await),
+            true => None,
         };
         savepoint.answer().await.map_err(Failure::lost)?;
         let mut touched = Vec::with_capacity(rows.len());

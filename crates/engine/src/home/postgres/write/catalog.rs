@@ -27,7 +27,6 @@ pub(super) struct Relation {
     pub foreign_partition: bool,
     pub usage: bool,
     pub select: bool,
-    pub delete: bool,
     pub insert: bool,
     pub update: bool,
     pub columns: Vec<Column>,
@@ -73,7 +72,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
   EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '3', '4')), \
   EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid \
           WHERE c.relkind = 'p' AND l.relkind = 'f'), \
-  has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'DELETE'), \
+  has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
   has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE') \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
 WHERE c.relname::text = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
@@ -89,7 +88,7 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attt
      JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
      JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace \
    WHERE d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'a' \
-     AND NOT has_sequence_privilege(s.oid, 'USAGE') LIMIT 1) \
+     AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') END LIMIT 1) \
 FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation \
 LEFT JOIN pg_catalog.pg_namespace p ON p.oid = o.collnamespace \
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
@@ -129,9 +128,8 @@ pub(super) async fn relation(client: &Client, spec: &TableSpec) -> Result<Option
         foreign_partition: row.get(7),
         usage: row.get(8),
         select: row.get(9),
-        delete: row.get(10),
-        insert: row.get(11),
-        update: row.get(12),
+        insert: row.get(10),
+        update: row.get(11),
         columns: columns.iter().map(|column| read_column(column, &types)).collect(),
         indexes: indexes.iter().map(read_index).collect(),
     }))
@@ -181,25 +179,21 @@ pub(super) async fn may_stage(client: &Client) -> Result<bool> {
     Ok(row.get(0))
 }
 
-/// Constraints of the database that are checked at the end of a transaction unless told otherwise, as names for
-/// `SET CONSTRAINTS`. A name that other constraints share which cannot be deferred is left out: it could not be named.
-pub(super) async fn deferred(client: &Client) -> Result<Deferred> {
-    let sql = "SELECT format('%I.%I', n.nspname, c.conname), bool_or(c.condeferred), bool_and(c.condeferrable) \
-               FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
-               WHERE c.contype IN ('f', 'u', 'p', 'x', 't') GROUP BY 1 HAVING bool_or(c.condeferred) ORDER BY 1";
-    let rows = client.query(sql, &[]).await.map_err(|error| classify(error, "look up constraints"))?;
-    let nameable = rows.iter().filter(|row| row.get(2)).map(|row| row.get::<_, String>(0)).collect();
-    Ok(Deferred { any: !rows.is_empty(), nameable })
+/// Whether the database has constraints that are checked at the end of a transaction unless told otherwise. All tables are
+/// looked at: triggers and the user's statements may write into any of them.
+pub(super) async fn has_deferred(client: &Client) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferred)";
+    let row = client.query_one(sql, &[]).await.map_err(|error| classify(error, "look up constraints"))?;
+    Ok(row.get(0))
 }
 
-/// Deferred constraints of a database.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Deferred {
-    /// Whether there is one.
-    pub any: bool,
-    /// Those that can be named.
-    pub nameable: Vec<String>,
-}
+/// Those constraints as names for `SET CONSTRAINTS`. A name that is shared with a constraint which cannot be deferred is left
+/// out: it could not be named.
+pub(super) const DEFERRED: &str = "\
+SELECT format('%I.%I', n.nspname, c.conname) \
+FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
+WHERE c.contype IN ('f', 'u', 'p', 'x', 't') \
+GROUP BY 1 HAVING bool_or(c.condeferred) AND bool_and(c.condeferrable) ORDER BY 1";
 
 fn letter(row: &Row, index: usize) -> Option<char> {
     row.get::<_, String>(index).chars().next()

@@ -36,7 +36,6 @@ use crate::error::{Error, Kind, Result};
 use crate::home::CommitError;
 use crate::home::refuse;
 use attempt::Search;
-use catalog::Deferred;
 use rows::{Bad, Load};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +47,8 @@ use tokio_postgres::Client;
 pub(super) struct Writer {
     specs: Arc<Vec<TableSpec>>,
     tables: Vec<Table>,
-    deferred: Deferred,
+    /// Whether anything is checked at the end of transactions only.
+    deferred: bool,
 }
 
 impl Writer {
@@ -59,7 +59,7 @@ impl Writer {
         for (number, spec) in tables.iter().enumerate() {
             prepared.push(tables::prepare(client, spec, number, may_stage).await?);
         }
-        let deferred = catalog::deferred(client).await?;
+        let deferred = catalog::has_deferred(client).await?;
         Ok(Self { specs: tables, tables: prepared, deferred })
     }
 
@@ -72,7 +72,7 @@ impl Writer {
         let bad = load.bad(&self.specs, &self.tables);
         let mut known = refusals_of(&bad, &load);
         self.stop_at(&known, &load)?;
-        let mut search = Search::new(client, &self.specs, &mut self.tables, &self.deferred, &load);
+        let mut search = Search::new(client, &self.specs, &mut self.tables, self.deferred, &load);
         let done = if known.is_empty() { search.everything().await? } else { search.begin().await.map(|()| None)? };
         let mut written = match done {
             Some(written) => written,

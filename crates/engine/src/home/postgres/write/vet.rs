@@ -233,6 +233,7 @@ mod tests {
 
     #[test]
     fn times_keep_every_digit_and_stay_in_the_calendar() {
+<<<<<<< HEAD
         let micros: ArrayRef =
             Arc::new(TimestampMicrosecondArray::from(vec![1_500_000, 1_234_567, i64::MAX, i64::MIN]));
         check(
@@ -244,6 +245,18 @@ mod tests {
                 (3, "the timestamp is out of PostgreSQL's range (-9223372036854775808 / 1000000 s)"),
             ],
         );
+=======
+        let micros: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_500_000, 1_234_567, i64::MIN]));
+        check(micros, &Wire::Timestamp { digits: 3 }, &[
+            (1, "the value has digits of a second beyond the 3 that the column keeps (1234567 / 1000000 s)"),
+            (2, "the timestamp is out of PostgreSQL's range (-9223372036854775808 / 1000000 s)"),
+        ]);
+        let millis: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![0, 9_224_318_016_000_000, i64::MAX]));
+        check(millis, &Wire::Timestamp { digits: 6 }, &[
+            (1, "the timestamp is out of PostgreSQL's range (9224318016000000 / 1000 s)"),
+            (2, "the timestamp is out of PostgreSQL's range (9223372036854775807 / 1000 s)"),
+        ]);
+>>>>>>> pgw
         let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000, 1_001]));
         let why = "the value has digits of a second beyond the 6 that the column keeps (1001 / 1000000000 s)";
         check(nanos, &Wire::Timestamp { digits: 6 }, &[(1, why)]);

@@ -1,6 +1,7 @@
 //! Against a real server: `ONCEFLOW_TEST_POSTGRES=postgresql://postgres@127.0.0.1:5432/postgres`, as a superuser.
 //!
-//! Each test has a schema of its own and leaves nothing behind.
+//! Each test has a schema of its own and leaves nothing behind. Names of deferred constraints are looked up all over the
+//! database, so the few tests that have some run in a database of their own (`alone`).
 
 mod fit;
 mod modes;
@@ -40,6 +41,21 @@ pub(super) fn lab<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> 
         client.batch_execute(&create).await.unwrap();
         test(Lab { client, schema: schema.clone(), url: url.clone() }).await;
         connect(&url).await.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
+    });
+}
+
+/// Runs a test in a database of its own.
+pub(super) fn alone<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> F) {
+    lab(name, async |lab| {
+        let database = format!("{}_db", lab.schema);
+        lab.sql(&format!("DROP DATABASE IF EXISTS {database}")).await;
+        lab.sql(&format!("CREATE DATABASE {database}")).await;
+        let (server, _) = lab.url.rsplit_once('/').expect("a URL with a database");
+        let url = format!("{server}/{database}");
+        let client = connect(&url).await;
+        client.batch_execute(&format!("CREATE SCHEMA {0}; SET search_path = {0}, public", lab.schema)).await.unwrap();
+        test(Lab { client, schema: lab.schema.clone(), url }).await;
+        lab.sql(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
     });
 }
 

@@ -50,7 +50,7 @@ async fn write_by(lab: &Lab, writer: &mut Writer, way: &str, rows: RecordBatch) 
     }
     lab.sql("BEGIN").await;
     let load = Load::new(&work, &writer.specs, &writer.tables).unwrap();
-    let mut search = Search::new(&lab.client, &writer.specs, &mut writer.tables, &writer.deferred, &load);
+    let mut search = Search::new(&lab.client, &writer.specs, &mut writer.tables, writer.deferred, &load);
     let units = search.units();
     let written = refuse::Attempt::singly(&mut search, &units, true).await.unwrap();
     lab.sql("COMMIT").await;
@@ -172,7 +172,7 @@ fn dates_and_times_go_in_exactly() {
             "(1970-01-01,00:00:00.001,00:00:00.000001,\"1970-01-01 00:00:00.001\",\"1970-01-01 00:00:00.000001\",\
              \"1970-01-01 00:00:00.000001\",\"1970-01-01 00:00:01\",\"1969-12-31 19:00:00-05\",\"1970-01-01 00:00:05\")",
             "(,,,,,,,,)",
-            "(\"0001-12-31 BC\",23:59:59.999,24:00:00,\"1969-12-31 23:59:59.999\",\"1969-12-31 23:59:59.999999\",\
+            "(\"0002-12-31 BC\",23:59:59.999,24:00:00,\"1969-12-31 23:59:59.999\",\"1969-12-31 23:59:59.999999\",\
              \"1969-12-31 23:59:59.999999\",\"1969-12-31 23:59:59\",\"2025-06-15 11:06:40.123-04\",\"1970-01-01 00:00:00\")",
         ])
         .await;
