@@ -61,9 +61,19 @@ impl Broker {
             let made = self.runtime.block_on(self.admin.create_topics([&topic], &AdminOptions::new()));
             let made = made.expect("it answers");
             if made[0].is_ok() {
-                return;
+                return self.await_topic(partitions, began);
             }
             assert!(began.elapsed() < WAIT, "{made:?}");
+        }
+    }
+
+    /// The controller answers before the broker knows of the topic.
+    fn await_topic(&self, partitions: i32, began: Instant) {
+        let client = self.admin.inner();
+        let known =
+            || client.fetch_metadata(Some(&self.topic), WAIT).expect("it answers").topics()[0].partitions().len();
+        while known() != usize::try_from(partitions).expect("positive") {
+            assert!(began.elapsed() < WAIT, "the broker does not know of {}", self.topic);
         }
     }
 

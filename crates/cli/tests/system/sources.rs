@@ -51,6 +51,7 @@ fn aborted_transactions_are_never_seen_and_markers_do_not_hold_the_end_back() {
             id += i64::from(!abort);
             send(&producer, &load.topic, i32::try_from(at % 4).expect("below 4"), value.as_bytes());
         }
+        producer.flush(WAIT).expect("the broker takes everything");
         let ended = if abort { producer.abort_transaction(WAIT) } else { producer.commit_transaction(WAIT) };
         ended.expect("the broker ends the transaction");
     }

@@ -130,7 +130,7 @@ impl Home {
 
     /// Records are applied once and in order; spans follow one another without a gap; epochs are counted.
     fn check(&self, start: [u64; PARTITIONS]) {
-        for number in 0..PARTITIONS {
+        for (number, start) in start.into_iter().enumerate() {
             assert!(
                 self.committed[number].is_sorted_by(|a, b| a < b),
                 "partition {number}: {:?}",
@@ -138,7 +138,7 @@ impl Home {
             );
             let whole = self.spans[number]
                 .iter()
-                .try_fold(Span::empty(onceflow_core::Position::new(start[number])), |whole, span| whole.join(*span));
+                .try_fold(Span::empty(onceflow_core::Position::new(start)), |whole, span| whole.join(*span));
             let whole = whole.expect("the spans follow one another");
             let row = &self.positions[number];
             assert_eq!(whole.to(), row.next);

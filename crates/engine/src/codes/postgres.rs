@@ -75,7 +75,7 @@ codes! {
     OF0739: "a merge does not go with the column's type",
         "`sum` needs a number, `or` and `and` a boolean or a whole number, `min` and `max` a type with an order that is the same \
          everywhere: numbers, booleans, dates, times, bytes, and texts, which are compared by their bytes. `last` and `first` go with any \
-         type. A NULL counts as nothing in all of them.";
+         type. A NULL counts as nothing; only `last` and `first` take it like any other value.";
     OF0740: "PostgreSQL does not accept the statement",
         "The server was asked to prepare `write.statement` and refused, with the words in the message. Parameters are written as \
          `:column`, or `:\"Column\"` where the name needs quotes; a type is given by a cast, `:column::bigint`.";

@@ -93,8 +93,14 @@ impl Feed {
             let until = until.map(|(partition, end)| (partition.clone(), *end)).collect();
             let mailbox = Mailbox::default();
             feed.durable.push(mailbox.clone());
-            let fetcher =
-                Fetcher { index, source, sender: sender.clone(), handover: feed.handover.clone(), durable: mailbox, limits: start.limits };
+            let fetcher = Fetcher {
+                index,
+                source,
+                sender: sender.clone(),
+                handover: feed.handover.clone(),
+                durable: mailbox,
+                limits: start.limits,
+            };
             feed.fetchers.push(spawn("fetch", move || fetcher.run(&rows, &until)));
         }
         feed

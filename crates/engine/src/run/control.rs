@@ -79,6 +79,8 @@ impl<'a> Control<'a> {
     }
 
     async fn start(&self) -> Result<Option<Started>> {
+        let mut sources = self.open_sources()?;
+        let found = discover(&mut sources)?;
         let mut home = self.branch.home.open(self.branch.tables.clone())?;
         let registered = home.register(&self.registration()).await?;
         let at = self.branch.home.describe();
@@ -86,8 +88,7 @@ impl<'a> Control<'a> {
         if self.options.standby && !self.stand_by(&mut *home, registered.pipeline).await? {
             return Ok(None);
         }
-        let mut sources = self.open_sources()?;
-        let partitions = self.found(&mut *home, registered.pipeline, &mut sources, true).await?;
+        let partitions = self.found(&mut *home, registered.pipeline, &mut sources, found, true).await?;
         let until = self.until(&mut sources, &partitions)?;
         Ok(Some(Started { pipeline: registered.pipeline, partitions, until, sources, home }))
     }
@@ -132,12 +133,12 @@ impl<'a> Control<'a> {
         home: &mut dyn Home,
         pipeline: PipelineId,
         sources: &mut [Box<dyn Source>],
+        found: Vec<Vec<Found>>,
         first: bool,
     ) -> Result<BTreeSet<Partition>> {
         let known = home.positions(pipeline).await?;
         let mut rows = Vec::new();
-        for (source, name) in sources.iter_mut().zip(&self.names) {
-            let found = source.discover()?;
+        for ((source, name), found) in sources.iter_mut().zip(&self.names).zip(found) {
             compare(&mut **source, &known, &found)?;
             let new = unknown(&known, found);
             let partitions: Vec<_> = new.iter().map(|found| found.partition.clone()).collect();
@@ -273,8 +274,11 @@ impl<'a> Control<'a> {
 
     /// Looks for new partitions once. Trouble that may pass is left to the lanes, which meet it as well.
     async fn look(&self, started: &mut Started, running: &Running) -> Result<()> {
-        let found = self.found(&mut *started.home, started.pipeline, &mut started.sources, false).await;
-        let all = match found {
+        let looked = match discover(&mut started.sources) {
+            Ok(found) => self.found(&mut *started.home, started.pipeline, &mut started.sources, found, false).await,
+            Err(error) => Err(error),
+        };
+        let all = match looked {
             Err(error) if error.kind() == crate::Kind::Unavailable => {
                 tracing::debug!(code = %error.code(), "looking for partitions: {error}");
                 started.home = self.branch.home.open(self.branch.tables.clone())?;
@@ -289,6 +293,11 @@ impl<'a> Control<'a> {
         started.partitions = all;
         Ok(())
     }
+}
+
+/// What every source has now, by source.
+fn discover(sources: &mut [Box<dyn Source>]) -> Result<Vec<Vec<Found>>> {
+    sources.iter_mut().map(|source| source.discover()).collect()
 }
 
 fn give(lane: &Shards, shard: ShardId) {

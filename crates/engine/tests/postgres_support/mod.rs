@@ -92,7 +92,8 @@ impl Scratch {
         let scheme = self.url.find("://").expect("a URL") + 3;
         let end = self.url[scheme..].find('/').map_or(self.url.len(), |at| scheme + at);
         let user = self.url[scheme..end].split_once('@').map_or("", |(user, _)| user);
-        format!("postgresql://{user}@127.0.0.1:{}{}", proxy.port, &self.url[end..])
+        // The proxy has to read what passes.
+        format!("postgresql://{user}@127.0.0.1:{}{}?sslmode=disable", proxy.port, &self.url[end..])
     }
 
     pub fn address(&self) -> String {

@@ -172,12 +172,11 @@ impl Model {
         }
         let mut next = world.clone();
         let mut rows = [None; SHARDS];
-        for shard in 0..SHARDS {
+        for (shard, known) in rows.iter_mut().enumerate() {
             let Some(held) = worker.held[shard] else { continue };
-            let stored = world.home[shard].row.filter(|row| (row.generation, row.nonce) == held);
-            match stored {
-                Some(row) => rows[shard] = Some(row),
-                None => return self.fenced(next, number, shard).map(Some),
+            *known = world.home[shard].row.filter(|row| (row.generation, row.nonce) == held);
+            if known.is_none() {
+                return self.fenced(next, number, shard).map(Some);
             }
         }
         self.learn(&mut next, number, rows);

@@ -115,7 +115,7 @@ pub fn without_tests(plain: &str) -> String {
     let mut out = String::with_capacity(plain.len());
     let mut rest = plain;
     while let Some((before, after)) = rest.split_once("#[cfg(test)]") {
-        let end = body(after, 0).map_or_else(|| after.find(';').unwrap_or(after.len() - 1), |end| end);
+        let end = body(after, 0).unwrap_or_else(|| after.find(';').unwrap_or(after.len() - 1));
         out.push_str(before);
         out.extend(after[..=end].chars().filter(|c| *c == '\n'));
         rest = &after[end + 1..];

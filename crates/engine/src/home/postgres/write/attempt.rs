@@ -244,7 +244,13 @@ impl<'a> Search<'a> {
 
     /// Writes one unit in one round trip: savepoint, its rows and the check are sent together. Where a row is refused, what
     /// follows fails by itself, and one more round trip undoes it.
-    async fn one_unit(&mut self, unit: Unit, begin: &str, checked: bool, written: &mut Written) -> Result<(), CommitError> {
+    async fn one_unit(
+        &mut self,
+        unit: Unit,
+        begin: &str,
+        checked: bool,
+        written: &mut Written,
+    ) -> Result<(), CommitError> {
         let entries = self.in_write_order(unit);
         let result = self.send_unit(&entries, begin, checked).await;
         match result {
@@ -274,7 +280,8 @@ impl<'a> Search<'a> {
 
     async fn send_unit(&self, entries: &[Entry], begin: &str, checked: bool) -> Result<Vec<u64>, Failure> {
         let savepoint = send(self.client.batch_execute(begin)).await;
-        let rows: Vec<(usize, Statement, Vec<Parameter>)> = entries.iter().map(|entry| self.row_statement(*entry)).collect();
+        let rows: Vec<(usize, Statement, Vec<Parameter>)> =
+            entries.iter().map(|entry| self.row_statement(*entry)).collect();
         let mut sent = Vec::with_capacity(rows.len());
         for (_, statement, parameters) in &rows {
             sent.push(send(self.client.execute_raw(statement, parameters.iter())).await);
@@ -314,13 +321,18 @@ impl<'a> Search<'a> {
         let (block, row) = rows.find(entry.row as usize);
         let (statement, parameters) = match &self.tables[table].way {
             Way::Statement { prepared, .. } => (&prepared.statement, prepared.values(block, row)),
-            Way::Rows(statements) => match statements.delete_row.as_ref().filter(|_| rows.is_delete(entry.row as usize)) {
-                Some(delete) => {
-                    let key = self.specs[table].key.iter();
-                    (delete, key.map(|at| Parameter::of(&block.encoders[*at], row)).collect())
+            Way::Rows(statements) => {
+                match statements.delete_row.as_ref().filter(|_| rows.is_delete(entry.row as usize)) {
+                    Some(delete) => {
+                        let key = self.specs[table].key.iter();
+                        (delete, key.map(|at| Parameter::of(&block.encoders[*at], row)).collect())
+                    }
+                    None => (
+                        &statements.insert_row,
+                        block.encoders.iter().map(|encoder| Parameter::of(encoder, row)).collect(),
+                    ),
                 }
-                None => (&statements.insert_row, block.encoders.iter().map(|encoder| Parameter::of(encoder, row)).collect()),
-            },
+            }
         };
         (table, statement.clone(), parameters)
     }

@@ -30,7 +30,12 @@ pub(super) enum Picks<'a> {
 
 /// Streams rows into the table of a COPY statement, and says how many it took. After `Err` the transaction is at its last
 /// savepoint's mercy, as after any failed statement.
-pub(super) async fn copy(client: &Client, statement: &Statement, blocks: &[Block], picks: Picks<'_>) -> Result<u64, Error> {
+pub(super) async fn copy(
+    client: &Client,
+    statement: &Statement,
+    blocks: &[Block],
+    picks: Picks<'_>,
+) -> Result<u64, Error> {
     let sink: CopyInSink<Bytes> = client.copy_in(statement).await?;
     let mut sink = pin!(sink);
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);

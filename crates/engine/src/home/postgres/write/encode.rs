@@ -70,17 +70,36 @@ pub(super) enum Cells {
     Float4(ScalarBuffer<f32>),
     Float8(ScalarBuffer<f64>),
     Float4As8(ScalarBuffer<f32>),
-    Numeric { values: ScalarBuffer<i128>, scale: i8 },
-    DecimalInt { values: ScalarBuffer<i128>, scale: i8, width: usize },
+    Numeric {
+        values: ScalarBuffer<i128>,
+        scale: i8,
+    },
+    DecimalInt {
+        values: ScalarBuffer<i128>,
+        scale: i8,
+        width: usize,
+    },
     Text(StringArray),
     Jsonb(StringArray),
     Uuid(StringArray),
     Bytes(BinaryArray),
     Date(ScalarBuffer<i32>),
     /// Times and timestamps: `value * multiply / divide - epoch` microseconds.
-    Micros { ints: Ints, multiply: i64, divide: i64, epoch: i64 },
-    Rendered { array: ArrayRef, jsonb: bool },
-    List { offsets: OffsetBuffer<i32>, element: Box<Encoder>, oid: u32 },
+    Micros {
+        ints: Ints,
+        multiply: i64,
+        divide: i64,
+        epoch: i64,
+    },
+    Rendered {
+        array: ArrayRef,
+        jsonb: bool,
+    },
+    List {
+        offsets: OffsetBuffer<i32>,
+        element: Box<Encoder>,
+        oid: u32,
+    },
 }
 
 impl Encoder {

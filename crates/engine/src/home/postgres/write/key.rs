@@ -99,11 +99,12 @@ fn merge(spec: &TableSpec, relation: &Relation, at: usize, op: MergeOp) -> Optio
         found.shown,
         spec.target()
     );
-    let can: Vec<String> = [MergeOp::Sum, MergeOp::Min, MergeOp::Max, MergeOp::Last, MergeOp::First, MergeOp::Or, MergeOp::And]
-        .into_iter()
-        .filter(|op| fits(*op, &found.pg_type))
-        .map(|op| format!("'{op:?}'").to_lowercase())
-        .collect();
+    let can: Vec<String> =
+        [MergeOp::Sum, MergeOp::Min, MergeOp::Max, MergeOp::Last, MergeOp::First, MergeOp::Or, MergeOp::And]
+            .into_iter()
+            .filter(|op| fits(*op, &found.pg_type))
+            .map(|op| format!("'{op:?}'").to_lowercase())
+            .collect();
     Some(Error::config(codes::OF0739, message).at(&column.place).help(format!("use one of {}", can.join(", "))))
 }
 
@@ -113,7 +114,10 @@ fn fits(op: MergeOp, to: &PgType) -> bool {
     let number = whole || matches!(receive, "float4recv" | "float8recv" | "numeric_recv");
     let ordered = number
         || is_text(to)
-        || matches!(receive, "boolrecv" | "bytearecv" | "date_recv" | "time_recv" | "timestamp_recv" | "timestamptz_recv");
+        || matches!(
+            receive,
+            "boolrecv" | "bytearecv" | "date_recv" | "time_recv" | "timestamp_recv" | "timestamptz_recv"
+        );
     match op {
         MergeOp::Sum => number,
         MergeOp::Min | MergeOp::Max => ordered,

@@ -49,7 +49,9 @@ impl Keyed<'_> {
         let Some(block) = self.load.tables[self.table].blocks.first() else { return Ok(Tally::default()) };
         let mut order: Vec<u32> = match picks {
             Picks::Some(picks) => picks.to_vec(),
-            Picks::All => (0..block.len()).map(|row| u32::try_from(row).expect("an epoch has fewer than 2^32 rows")).collect(),
+            Picks::All => {
+                (0..block.len()).map(|row| u32::try_from(row).expect("an epoch has fewer than 2^32 rows")).collect()
+            }
         };
         let all = order.len() as u64;
         if self.spec.key.is_empty() || self.spec.mode == WriteMode::Append {
@@ -112,7 +114,10 @@ impl Keyed<'_> {
                 table: self.table,
                 code: codes::OF0752,
                 sqlstate: String::new(),
-                why: format!("column '{}': the sum of the rows with this key does not fit", self.spec.columns[column].name),
+                why: format!(
+                    "column '{}': the sum of the rows with this key does not fit",
+                    self.spec.columns[column].name
+                ),
             }),
             Uncombined::Broken(error) => {
                 let message = format!("rows of '{}' cannot be combined", self.spec.name);
@@ -144,8 +149,10 @@ impl Keyed<'_> {
         firsts.dedup_by(|a, b| keys.rows.row(*a as usize) == keys.rows.row(*b as usize));
         let arrays = copy::arrays_of_all(block, &firsts, &self.spec.key, self.targets);
         let answers = self.client.query_raw(statement, arrays.iter()).await.map_err(failed)?;
-        let answers: Vec<tokio_postgres::Row> = futures_util::TryStreamExt::try_collect(answers).await.map_err(failed)?;
-        keys.equal_to = (0..keys.rows.num_rows()).map(|row| u32::try_from(row).expect("fewer than 2^32 rows")).collect();
+        let answers: Vec<tokio_postgres::Row> =
+            futures_util::TryStreamExt::try_collect(answers).await.map_err(failed)?;
+        keys.equal_to =
+            (0..keys.rows.num_rows()).map(|row| u32::try_from(row).expect("fewer than 2^32 rows")).collect();
         let mut first_of = std::collections::BTreeMap::new();
         for (own, answer) in firsts.iter().zip(answers) {
             let first = usize::try_from(answer.get::<_, i64>(0) - 1).expect("the server counts from 1");
@@ -214,7 +221,10 @@ impl Keyed<'_> {
                 Ok(Some(touched))
             }
             Err(Failure::Refused(_)) => {
-                self.client.batch_execute("ROLLBACK TO onceflow_copy; RELEASE onceflow_copy").await.map_err(Failure::lost)?;
+                self.client
+                    .batch_execute("ROLLBACK TO onceflow_copy; RELEASE onceflow_copy")
+                    .await
+                    .map_err(Failure::lost)?;
                 self.statements.optimism.failed();
                 Ok(None)
             }
@@ -222,12 +232,7 @@ impl Keyed<'_> {
         }
     }
 
-    async fn insert_staged(
-        &mut self,
-        block: &Block,
-        rows: &[u32],
-        stage: Stage,
-    ) -> Result<u64, Failure> {
+    async fn insert_staged(&mut self, block: &Block, rows: &[u32], stage: Stage) -> Result<u64, Failure> {
         let failed = |error| Failure::of(error, self.table);
         // An earlier write of this transaction may have left rows there; an earlier transaction cannot.
         let left = self.client.query_one(&stage.left, &[]).await.map_err(Failure::lost)?;

@@ -1,6 +1,7 @@
 //! Combines rows of one key before they are merged into the table.
 //!
-//! Owns the arithmetic, which agrees with the server's: a NULL counts as nothing, texts are compared by their bytes, NaN is
+//! Owns the arithmetic, which agrees with the server's: a NULL counts as nothing (but `last` and
+//! `first` take it as it is), texts are compared by their bytes, NaN is
 //! the largest number and equal to itself. A sum that does not fit is not combined at all: the rows then go to the server one
 //! by one, and it refuses the one that overflows.
 
@@ -9,7 +10,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
-use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, PrimitiveArray, RecordBatch, UInt32Array,
+};
 use arrow_ord::ord::make_comparator;
 use arrow_schema::{ArrowError, DataType, SortOptions};
 use std::cmp::Ordering;
@@ -61,10 +64,9 @@ struct Groups<'a> {
 
 impl Groups<'_> {
     fn column(&self, column: &ArrayRef, op: MergeOp) -> Result<ArrayRef, Uncombined> {
-        let there = |row: &&u32| !column.is_null(**row as usize);
         match op {
-            MergeOp::Last => self.pick(column, |rows| rows.iter().rev().find(there).copied()),
-            MergeOp::First => self.pick(column, |rows| rows.iter().find(there).copied()),
+            MergeOp::Last => self.pick(column, |rows| rows.last().copied()),
+            MergeOp::First => self.pick(column, |rows| rows.first().copied()),
             MergeOp::Min => self.extreme(column, Ordering::Less),
             MergeOp::Max => self.extreme(column, Ordering::Greater),
             MergeOp::Sum => self.sum(column),
@@ -130,7 +132,10 @@ impl Groups<'_> {
         add: impl Fn(T::Native, T::Native) -> Option<T::Native>,
     ) -> Result<ArrayRef, Uncombined> {
         let Some(values) = column.as_primitive_opt::<T>() else {
-            return Err(Uncombined::Broken(ArrowError::SchemaError(format!("{} cannot be combined", column.data_type()))));
+            return Err(Uncombined::Broken(ArrowError::SchemaError(format!(
+                "{} cannot be combined",
+                column.data_type()
+            ))));
         };
         let one = |rows: &[u32]| {
             let mut total = None;
@@ -196,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn a_null_counts_as_nothing() {
+    fn a_null_counts_as_nothing_but_to_last_and_first() {
         let values = || ints(&[Some(6), None, Some(3), None]);
         check(values(), MergeOp::Sum, ints(&[Some(9), None]));
         check(values(), MergeOp::Min, ints(&[Some(3), None]));
         check(values(), MergeOp::Max, ints(&[Some(6), None]));
         check(values(), MergeOp::First, ints(&[Some(3), None]));
-        check(values(), MergeOp::Last, ints(&[Some(6), None]));
+        check(values(), MergeOp::Last, ints(&[None, None]));
         check(values(), MergeOp::Or, ints(&[Some(7), None]));
         check(values(), MergeOp::And, ints(&[Some(2), None]));
         let truths = |values: &[Option<bool>]| Arc::new(BooleanArray::from(values.to_vec())) as ArrayRef;
@@ -227,7 +232,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("v", ints(&[Some(i64::MAX), Some(1)]))]).unwrap();
         let overflow = combine(&batch, &[0, 1], &[0..2], &[Some(MergeOp::Sum)]);
         assert!(matches!(overflow, Err(Uncombined::Overflow(0))));
-        let batch = RecordBatch::try_from_iter([("v", Arc::new(Float64Array::from(vec![f64::MAX, f64::MAX])) as ArrayRef)]);
+        let batch =
+            RecordBatch::try_from_iter([("v", Arc::new(Float64Array::from(vec![f64::MAX, f64::MAX])) as ArrayRef)]);
         let overflow = combine(&batch.unwrap(), &[0, 1], &[0..2], &[Some(MergeOp::Sum)]);
         assert!(matches!(overflow, Err(Uncombined::Overflow(0))));
     }

@@ -4,7 +4,7 @@
 //! COMMIT comes after it. Reading order: `catalog` and `check` (what is there, and whether it fits), `types`, `encode`, `vet`
 //! (values), `sql`, `tables` (statements), `rows`, `copy`, `keyed`, `merge` (the ways in), `attempt`, `failure` (refusals).
 //!
-//! NULL in merges counts as nothing, for every operation: `last` and `first` keep the last and the first value that is there.
+//! NULL in merges counts as nothing, as in SQL's aggregates; only `last` and `first` take it like any other value.
 
 mod attempt;
 mod catalog;
@@ -132,6 +132,9 @@ fn stopped(refusal: &Refusal, spec: &TableSpec, work: &Work, lineage: &Lineage) 
     Error::new(Kind::Data, codes::OF0004, message)
         .at(&spec.place)
         .note(format!("the row: {}", refusal.row))
-        .note(format!("{} is the reason's code; `on-error` is `stop`, nothing of the epoch was committed", refusal.code))
+        .note(format!(
+            "{} is the reason's code; `on-error` is `stop`, nothing of the epoch was committed",
+            refusal.code
+        ))
         .help("mend the cause and start again, or set 'on-error' = 'dead-letter' to put such records aside")
 }

@@ -158,7 +158,10 @@ fn must_have(spec: &TableSpec, column: usize) -> bool {
 fn add_deletes(table: &mut TableRows, deletes: Option<&[bool]>, rows: usize, spec: &TableSpec) -> Result<()> {
     let any = deletes.is_some_and(|deletes| deletes.contains(&true));
     if any && spec.mode != WriteMode::Upsert {
-        return Err(Error::internal(format!("rows of '{}' are to be deleted, and its mode is {:?}", spec.name, spec.mode)));
+        return Err(Error::internal(format!(
+            "rows of '{}' are to be deleted, and its mode is {:?}",
+            spec.name, spec.mode
+        )));
     }
     if any || !table.deletes.is_empty() {
         table.deletes.resize(table.count, false);
@@ -174,7 +177,8 @@ fn add_deletes(table: &mut TableRows, deletes: Option<&[bool]>, rows: usize, spe
 fn blocks(batches: Vec<RecordBatch>, spec: &TableSpec, prepared: &Table) -> Result<Vec<Block>> {
     let Some(first) = batches.first() else { return Ok(Vec::new()) };
     if batches.len() > 1 && prepared.wants_one_block(spec) {
-        let all = arrow_select::concat::concat_batches(&first.schema(), &batches).map_err(|error| internal(spec, error))?;
+        let all =
+            arrow_select::concat::concat_batches(&first.schema(), &batches).map_err(|error| internal(spec, error))?;
         return Ok(vec![Block::new(all, &prepared.targets, 0)]);
     }
     let mut base = 0;
@@ -194,7 +198,8 @@ fn internal(spec: &TableSpec, error: impl std::error::Error + Send + Sync + 'sta
 /// The rows with the declared names, and texts and bytes in their plain form.
 fn plain(rows: &RecordBatch, spec: &TableSpec) -> Result<RecordBatch> {
     if rows.num_columns() != spec.columns.len() {
-        let message = format!("{} columns came for '{}' instead of {}", rows.num_columns(), spec.name, spec.columns.len());
+        let message =
+            format!("{} columns came for '{}' instead of {}", rows.num_columns(), spec.name, spec.columns.len());
         return Err(Error::internal(message));
     }
     let mut columns = Vec::with_capacity(rows.num_columns());
@@ -216,7 +221,9 @@ fn plain_column(column: &ArrayRef, declared: &DataType) -> std::result::Result<A
         own if own == declared => Ok(column.clone()),
         // Names and nullability of nested fields may differ; that is no other form.
         DataType::List(_) | DataType::Map(..) | DataType::Struct(_) => Ok(column.clone()),
-        DataType::LargeUtf8 | DataType::Utf8View | DataType::LargeBinary | DataType::BinaryView => cast(column, declared),
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::LargeBinary | DataType::BinaryView => {
+            cast(column, declared)
+        }
         DataType::Dictionary(_, values) if values.as_ref() == declared => cast(column, declared),
         // The instant is the same in any zone.
         DataType::Timestamp(unit, Some(_)) if matches!(declared, DataType::Timestamp(other, Some(_)) if other == unit) => {

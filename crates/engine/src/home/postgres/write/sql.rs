@@ -43,7 +43,13 @@ impl Text<'_> {
     pub fn insert_unnest(&self) -> String {
         let all: Vec<usize> = (0..self.targets.len()).collect();
         let select = self.values("u", &all);
-        format!("{} SELECT {select} FROM {} AS u({}){}", self.insert(), self.unnest(&all), names(all.len()), self.conflict())
+        format!(
+            "{} SELECT {select} FROM {} AS u({}){}",
+            self.insert(),
+            self.unnest(&all),
+            names(all.len()),
+            self.conflict()
+        )
     }
 
     /// Rows out of the temporary table.
@@ -145,7 +151,8 @@ impl Text<'_> {
         others.map(|at| set(at, &quoted(&self.spec.columns[at].name))).collect()
     }
 
-    /// What is there with what comes. A NULL on either side counts as nothing, as in SQL's aggregates.
+    /// What is there with what comes. A NULL on either side counts as nothing, as in SQL's aggregates; `last` and `first` take
+    /// what comes and what is there, be it NULL.
     fn merged(&self, op: MergeOp, at: usize, name: &str) -> String {
         let (old, new) = (format!("t.{name}"), format!("EXCLUDED.{name}"));
         let pg_type = find(self.relation, &self.spec.columns[at].name).map(|column| &column.pg_type);
@@ -159,8 +166,8 @@ impl Text<'_> {
             MergeOp::And => both(if is_bool { "AND" } else { "&" }),
             MergeOp::Min => format!("LEAST({old}{collate}, {new}{collate})"),
             MergeOp::Max => format!("GREATEST({old}{collate}, {new}{collate})"),
-            MergeOp::Last => format!("COALESCE({new}, {old})"),
-            MergeOp::First => format!("COALESCE({old}, {new})"),
+            MergeOp::Last => new,
+            MergeOp::First => old,
         }
     }
 }

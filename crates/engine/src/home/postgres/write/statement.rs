@@ -74,7 +74,8 @@ fn refused<T>(error: tokio_postgres::Error, place: &Place) -> Result<Result<T, V
     if !matches!(db.code().code().get(..2), Some("42" | "22" | "0A" | "3F" | "21")) {
         return Err(classify(error, "prepare 'write.statement'"));
     }
-    let mut finding = Error::config(codes::OF0740, format!("PostgreSQL does not accept 'write.statement': {}", said(db))).at(place);
+    let mut finding =
+        Error::config(codes::OF0740, format!("PostgreSQL does not accept 'write.statement': {}", said(db))).at(place);
     if db.code().code() == "42P18" {
         finding = finding.help("give the parameter a type: :name::bigint");
     }
@@ -89,18 +90,23 @@ fn unknown_parameters(names: &[String], spec: &TableSpec, place: &Place) -> Vec<
     let unknown = names.iter().filter(|name| !columns().any(|column| column == name.as_str()));
     unknown
         .map(|name| {
-            let message = format!("'write.statement' has a parameter :{name}, and '{}' declares no such column", spec.name);
+            let message =
+                format!("'write.statement' has a parameter :{name}, and '{}' declares no such column", spec.name);
             let error = Error::config(codes::OF0742, message).at(place);
             match nearest(name, columns()) {
                 Some(like) => error.help(format!("did you mean :{like}?")),
-                None => error.help(format!("declare the column {name}, or use one of :{}", columns().collect::<Vec<_>>().join(", :"))),
+                None => error.help(format!(
+                    "declare the column {name}, or use one of :{}",
+                    columns().collect::<Vec<_>>().join(", :")
+                )),
             }
         })
         .collect()
 }
 
 fn parameter(name: &str, to: &types::PgType, spec: &TableSpec, place: &Place) -> Result<(usize, Target)> {
-    let at = spec.columns.iter().position(|column| column.name == *name).expect("unknown parameters were refused before");
+    let at =
+        spec.columns.iter().position(|column| column.name == *name).expect("unknown parameters were refused before");
     let column = &spec.columns[at];
     match types::target(&column.data_type, to).filter(|target| !(target.is_array() && target.cast.is_some())) {
         Some(target) => Ok((at, target)),
@@ -203,7 +209,9 @@ fn token(sql: &str, at: usize) -> Token {
         '/' if rest.starts_with("/*") => Token::Comment(at + comment_end(rest)),
         '$' if !in_name => dollar(rest, at),
         ':' if rest.starts_with("::") || rest.starts_with(":=") => Token::Quoted(at + 2),
-        ':' if !before.is_some_and(|before| is_name(before) || matches!(before, ']' | ')' | '"')) => parameter_at(rest, at),
+        ':' if !before.is_some_and(|before| is_name(before) || matches!(before, ']' | ')' | '"')) => {
+            parameter_at(rest, at)
+        }
         other => Token::Other(other),
     }
 }
@@ -308,7 +316,11 @@ mod tests {
     fn parameters_are_found_outside_of_quotes_comments_and_casts() {
         let check = |sql: &str, expected: &str, names: &[&str]| {
             let parsed = parse(sql).unwrap();
-            assert_eq!((parsed.sql.as_str(), parsed.names.as_slice()), (expected, names.map_owned().as_slice()), "{sql}");
+            assert_eq!(
+                (parsed.sql.as_str(), parsed.names.as_slice()),
+                (expected, names.map_owned().as_slice()),
+                "{sql}"
+            );
         };
         check("UPDATE a SET b = b + :d WHERE id = :i", "UPDATE a SET b = b + $1 WHERE id = $2", &["d", "i"]);
         check("SELECT :a::int, :b, :a", "SELECT $1::int, $2, $1", &["a", "b"]);
@@ -335,7 +347,8 @@ mod tests {
     #[test]
     fn only_statements_that_change_rows_are_taken() {
         let place = Place { file: "p.sql".into(), line: 1, column: 1, length: 1 };
-        for sql in ["update a set b = 1", " -- x\n /* y */ (WITH a AS (SELECT 1) SELECT 2)", "insert into a values (1)"] {
+        for sql in ["update a set b = 1", " -- x\n /* y */ (WITH a AS (SELECT 1) SELECT 2)", "insert into a values (1)"]
+        {
             assert!(wrong_kind(sql, &place).is_none(), "{sql}");
         }
         for sql in ["COMMIT", "", "-- x", "DROP TABLE a", "rollback", "SET x = 1", "TRUNCATE a", "COPY a FROM STDIN"] {

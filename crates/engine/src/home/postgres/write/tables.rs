@@ -35,10 +35,7 @@ pub(super) enum Way {
     /// Rows into a table.
     Rows(Box<Statements>),
     /// The user's statement.
-    Statement {
-        prepared: statement::Prepared,
-        expect_rows: Option<u64>,
-    },
+    Statement { prepared: statement::Prepared, expect_rows: Option<u64> },
 }
 
 /// Prepared statements of a table; those that cannot serve it are absent.

@@ -164,8 +164,19 @@ fn number(from: &DataType, to: &PgType) -> Option<Wire> {
 fn is_castable(to: &PgType) -> bool {
     let has_own = matches!(
         to.receive.as_str(),
-        "boolrecv" | "int2recv" | "int4recv" | "int8recv" | "float4recv" | "float8recv" | "numeric_recv" | "bytearecv"
-            | "date_recv" | "time_recv" | "timestamp_recv" | "timestamptz_recv" | "oidrecv"
+        "boolrecv"
+            | "int2recv"
+            | "int4recv"
+            | "int8recv"
+            | "float4recv"
+            | "float8recv"
+            | "numeric_recv"
+            | "bytearecv"
+            | "date_recv"
+            | "time_recv"
+            | "timestamp_recv"
+            | "timestamptz_recv"
+            | "oidrecv"
     );
     !has_own && to.element.is_none() && matches!(to.kind, 'b' | 'e' | 'r' | 'm')
 }
@@ -275,8 +286,14 @@ mod tests {
         assert_eq!(wire(DataType::Int64, "int4recv", -1), Some(Wire::Int4));
         assert_eq!(wire(DataType::Int64, "float8recv", -1), None);
         assert_eq!(wire(DataType::Float64, "float4recv", -1), None);
-        assert_eq!(wire(DataType::Decimal128(38, 18), "numeric_recv", ((12 << 16) | 2) + 4), Some(Wire::Numeric { scale: Some(2) }));
-        assert_eq!(wire(DataType::Int32, "numeric_recv", ((3 << 16) | 0x7fe) + 4), Some(Wire::Numeric { scale: Some(-2) }));
+        assert_eq!(
+            wire(DataType::Decimal128(38, 18), "numeric_recv", ((12 << 16) | 2) + 4),
+            Some(Wire::Numeric { scale: Some(2) })
+        );
+        assert_eq!(
+            wire(DataType::Int32, "numeric_recv", ((3 << 16) | 0x7fe) + 4),
+            Some(Wire::Numeric { scale: Some(-2) })
+        );
         assert_eq!(wire(DataType::Utf8, "varcharrecv", 24), Some(Wire::Text { chars_max: Some(20) }));
         assert_eq!(wire(DataType::Utf8, "int8recv", -1), None);
         assert_eq!(wire(DataType::Utf8, "timestamp_recv", -1), None);
