@@ -131,7 +131,7 @@ impl<'a> Writing<'a> {
             .note(format!("the table takes: {}", columns.join(", ")));
         Err(carry(match found < wanted && self.insert.columns.is_empty() {
             true => error.help(format!("name the columns to write: `INSERT INTO {} ({}) SELECT …`", self.spec.name, names.join(", "))),
-            false => error,
+            false => error.help(format!("select exactly the columns that '{}' takes, in this order", self.spec.name)),
         }))
     }
 
