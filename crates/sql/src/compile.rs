@@ -158,9 +158,11 @@ fn names(script: &Script) -> impl Iterator<Item = &str> {
 }
 
 fn unknown_relation(script: &Script, name: &str, place: &Place) -> Error {
-    Error::config(OF0209, format!("there is no table or view {name}"))
-        .at(place)
-        .help(suggest::help(name, "tables and views", names(script)))
+    Error::config(OF0209, format!("there is no table or view {name}")).at(place).help(suggest::help(
+        name,
+        "tables and views",
+        names(script),
+    ))
 }
 
 /// Resolves the tables that are used, each once.
@@ -209,9 +211,11 @@ fn unknown_target(script: &Script, name: &str, place: &Place) -> Error {
             .at(place)
             .help("declare a table with CREATE TABLE … WITH ('connector' = 'jdbc', …)");
     }
-    Error::config(OF0209, format!("there is no table {name}"))
-        .at(place)
-        .help(suggest::help(name, "tables", script.tables.iter().map(|table| &*table.name)))
+    Error::config(OF0209, format!("there is no table {name}")).at(place).help(suggest::help(
+        name,
+        "tables",
+        script.tables.iter().map(|table| &*table.name),
+    ))
 }
 
 /// The INSERTs that go to one home.
@@ -243,7 +247,9 @@ fn groups(script: &Script) -> Vec<Group> {
 
 fn target_of<'a>(script: &'a Script, name: &str) -> &'a ResolvedTarget {
     let table = script.tables.iter().find(|table| *table.name == *name);
-    table.and_then(|table| table.target.as_ref()).expect("every target of an INSERT was resolved, or an error was found")
+    table
+        .and_then(|table| table.target.as_ref())
+        .expect("every target of an INSERT was resolved, or an error was found")
 }
 
 fn plan(script: &Script) -> Result<Vec<(Group, PlannedBranch)>, Vec<Error>> {

@@ -13,9 +13,31 @@ const DEPTH_MAX: usize = 32;
 
 /// The names of all types, for "did you mean".
 pub const NAMES: &[&str] = &[
-    "BOOLEAN", "TINYINT", "SMALLINT", "INT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DECIMAL", "DEC", "NUMERIC", "CHAR",
-    "CHARACTER", "VARCHAR", "STRING", "BINARY", "VARBINARY", "BYTES", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY",
-    "MAP", "ROW",
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "DEC",
+    "NUMERIC",
+    "CHAR",
+    "CHARACTER",
+    "VARCHAR",
+    "STRING",
+    "BINARY",
+    "VARBINARY",
+    "BYTES",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMP_LTZ",
+    "ARRAY",
+    "MAP",
+    "ROW",
 ];
 
 /// Reads a type with its `NULL` or `NOT NULL`.
@@ -50,7 +72,8 @@ fn nullability(cursor: &mut Cursor<'_>) -> Result<bool> {
 }
 
 fn base(cursor: &mut Cursor<'_>, depth: usize) -> Result<(DataType, String)> {
-    let Some((name, place)) = cursor.peek().and_then(|tok| Some((tok.bare()?.to_uppercase(), tok.place.clone()))) else {
+    let Some((name, place)) = cursor.peek().and_then(|tok| Some((tok.bare()?.to_uppercase(), tok.place.clone())))
+    else {
         return Err(cursor.expected("a type"));
     };
     if let Some((data_type, text)) = plain(&name) {
@@ -112,9 +135,11 @@ fn unknown(name: &str, place: &Place) -> Error {
         (_, Some(meant)) => {
             Error::config(OF0210, format!("the type {name} is not known")).at(place).help(format!("write {meant}"))
         }
-        _ => Error::config(OF0210, format!("the type {name} is not known"))
-            .at(place)
-            .help(crate::suggest::help(name, "types", NAMES.iter().copied())),
+        _ => Error::config(OF0210, format!("the type {name} is not known")).at(place).help(crate::suggest::help(
+            name,
+            "types",
+            NAMES.iter().copied(),
+        )),
     }
 }
 
@@ -163,7 +188,10 @@ fn decimal(cursor: &mut Cursor<'_>) -> Result<(DataType, String)> {
     let scale = match numbers.get(1) {
         Some((scale, _)) if *scale <= u32::from(precision) => i8::try_from(*scale).expect("at most 38"),
         Some((scale, place)) => {
-            return Err(range(&format!("a DECIMAL({precision}, …) has a scale of 0 to {precision}, not {scale}"), place));
+            return Err(range(
+                &format!("a DECIMAL({precision}, …) has a scale of 0 to {precision}, not {scale}"),
+                place,
+            ));
         }
         None => 0,
     };
@@ -262,10 +290,7 @@ fn map(cursor: &mut Cursor<'_>, depth: usize) -> Result<(DataType, String)> {
     let value = nested(cursor, depth + 1)?;
     cursor.expect_token(&Token::Gt)?;
     let text = format!("MAP<{}, {}>", inside(&key), inside(&value));
-    let fields = vec![
-        Field::new("key", key.data_type, false),
-        Field::new("value", value.data_type, value.nullable),
-    ];
+    let fields = vec![Field::new("key", key.data_type, false), Field::new("value", value.data_type, value.nullable)];
     let entries = Field::new("entries", DataType::Struct(Fields::from(fields)), false);
     Ok((DataType::Map(Arc::new(entries), false), text))
 }

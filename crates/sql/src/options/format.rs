@@ -50,7 +50,11 @@ pub fn formats(reader: &mut Reader<'_>, keys: bool) -> Option<Formats> {
 fn value_format(reader: &mut Reader<'_>) -> Option<Value> {
     match (reader.value("format"), reader.value("value.format")) {
         (Some(_), Some(value)) => {
-            reader.contradiction("'format' and 'value.format' are the same option", &value.key_place, "remove one of them");
+            reader.contradiction(
+                "'format' and 'value.format' are the same option",
+                &value.key_place,
+                "remove one of them",
+            );
             None
         }
         (Some(value), None) | (None, Some(value)) => Some(value),
@@ -81,7 +85,11 @@ fn value_columns(reader: &mut Reader<'_>, key_fields: &BTreeMap<String, String>)
         let place = reader.table.options.get("key.fields-prefix").map_or(&reader.table.place, |value| &value.key_place);
         let place = place.clone();
         let message = "'key.fields-prefix' needs 'value.fields-include' = 'EXCEPT_KEY'";
-        reader.contradiction(message, &place, "add 'value.fields-include' = 'EXCEPT_KEY': the value has no prefixed names");
+        reader.contradiction(
+            message,
+            &place,
+            "add 'value.fields-include' = 'EXCEPT_KEY': the value has no prefixed names",
+        );
         return None;
     }
     let table = reader.table;
@@ -141,7 +149,13 @@ fn key_field(name: &str, prefix: &str, names: &[&str], value: &Value) -> Result<
 }
 
 /// A format with its options, each under the first of the prefixes that has it.
-fn format(reader: &mut Reader<'_>, value: &Value, prefixes: &[&str], fields: &[Wanted], skip: &mut bool) -> Option<Format> {
+fn format(
+    reader: &mut Reader<'_>,
+    value: &Value,
+    prefixes: &[&str],
+    fields: &[Wanted],
+    skip: &mut bool,
+) -> Option<Format> {
     let name = value.text.trim().to_ascii_lowercase();
     match name.as_str() {
         "json" => json(&mut Prefixed { reader, prefixes, name: "json" }, skip),
@@ -160,9 +174,11 @@ fn unknown(name: &str, value: &Value) -> Error {
             .at(&value.place)
             .help(format!("formats: {}", NAMES.join(", ")));
     }
-    Error::config(OF0229, format!("there is no format '{name}'"))
-        .at(&value.place)
-        .help(suggest::help(name, "formats", NAMES.iter().copied()))
+    Error::config(OF0229, format!("there is no format '{name}'")).at(&value.place).help(suggest::help(
+        name,
+        "formats",
+        NAMES.iter().copied(),
+    ))
 }
 
 /// Options of a format under one of some prefixes.
@@ -234,7 +250,9 @@ fn csv(options: &mut Prefixed<'_, '_>, fields: &[Wanted], skip: &mut bool) -> Op
         escape: options.character("escape-character"),
         allow_comments: options.boolean("allow-comments"),
         null_literal: options.value("null-literal").map(|value| value.text),
-        array_element_delimiter: options.value("array-element-delimiter").map_or_else(|| ";".to_owned(), |value| value.text),
+        array_element_delimiter: options
+            .value("array-element-delimiter")
+            .map_or_else(|| ";".to_owned(), |value| value.text),
         header: options.boolean("header"),
         fields: fields.iter().map(|(name, _)| name.clone()).collect(),
     };
@@ -251,7 +269,8 @@ fn raw(options: &mut Prefixed<'_, '_>, value: &Value, fields: &[Wanted]) -> Opti
     let charset = options.key("charset");
     options.reader.word(&charset, &[("UTF-8", ()), ("UTF8", ())]);
     let endianness = options.key("endianness");
-    let big_endian = options.reader.word(&endianness, &[("big-endian", true), ("little-endian", false)]).unwrap_or(true);
+    let big_endian =
+        options.reader.word(&endianness, &[("big-endian", true), ("little-endian", false)]).unwrap_or(true);
     let [(name, data_type)] = fields else {
         let error = Error::config(OF0230, format!("'raw' gives one column, and the declaration has {}", fields.len()));
         let error = error.at(&value.place).help("declare one physical column, such as line STRING");

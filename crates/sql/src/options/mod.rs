@@ -46,7 +46,9 @@ impl<'a> Reader<'a> {
             let Some(value) = self.options.remove(*alias) else { continue };
             if let Some(other) = self.options.get(*name) {
                 let error = Error::config(OF0226, format!("'{alias}' and '{name}' are the same option"));
-                self.findings.errors.push(error.at(&value.key_place).note(format!("'{name}' is in line {}", other.place.line)));
+                self.findings
+                    .errors
+                    .push(error.at(&value.key_place).note(format!("'{name}' is in line {}", other.place.line)));
                 continue;
             }
             let warning = Error::config(OF0228, format!("'{alias}' is understood as '{name}'"));
@@ -197,5 +199,7 @@ fn elsewhere(key: &str) -> Option<&'static str> {
 /// An error that says what an option takes. A value that may hold a secret is not shown.
 pub fn wrong_value(key: &str, value: &Value, expected: &str) -> Error {
     let shown = if value.secret { String::new() } else { format!(", not '{}'", value.text) };
-    Error::config(OF0225, format!("'{key}' takes {expected}{shown}")).at(&value.place).label(format!("takes {expected}"))
+    Error::config(OF0225, format!("'{key}' takes {expected}{shown}"))
+        .at(&value.place)
+        .label(format!("takes {expected}"))
 }

@@ -124,7 +124,9 @@ mod tests {
         check("PT1M30S", Some(90_000));
         check("P1D", Some(86_400_000));
         check("1 DAYS", Some(86_400_000));
-        for wrong in ["", "s", "-5 s", "5 parsecs", "1.5 s", "P", "PT", "PT5", "99999999999999999999 d", "9999999999999 d"] {
+        for wrong in
+            ["", "s", "-5 s", "5 parsecs", "1.5 s", "P", "PT", "PT5", "99999999999999999999 d", "9999999999999 d"]
+        {
             check(wrong, None);
         }
     }

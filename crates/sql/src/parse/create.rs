@@ -34,7 +34,9 @@ pub(super) fn create(cursor: &mut Cursor<'_>, script: &mut Script) -> Result<(),
             let what = tok.bare().unwrap_or_default().to_uppercase();
             let error = unsupported(&format!("CREATE {what}"), cursor);
             Err(one(match what.as_str() {
-                "SOURCE" | "SINK" => error.help("write CREATE TABLE … WITH ('connector' = …) and INSERT INTO … SELECT …"),
+                "SOURCE" | "SINK" => {
+                    error.help("write CREATE TABLE … WITH ('connector' = …) and INSERT INTO … SELECT …")
+                }
                 "MATERIALIZED" => error.help("write CREATE VIEW, or CREATE TABLE and INSERT INTO"),
                 _ => error,
             }))
@@ -89,12 +91,10 @@ fn function(cursor: &mut Cursor<'_>) -> Error {
     cursor.skip(1);
     let _ = if_not_exists(cursor);
     match cursor.name("a function name") {
-        Ok((name, place)) => {
-            Error::config(OF0264, format!("no function {name} is registered in this program"))
-                .at(&place)
-                .note("functions are Rust functions that the program registers; this program has registered none")
-                .help("use the built-in functions: see docs/sql.md")
-        }
+        Ok((name, place)) => Error::config(OF0264, format!("no function {name} is registered in this program"))
+            .at(&place)
+            .note("functions are Rust functions that the program registers; this program has registered none")
+            .help("use the built-in functions: see docs/sql.md"),
         Err(error) => error,
     }
 }

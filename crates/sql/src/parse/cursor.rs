@@ -143,7 +143,9 @@ impl<'a> Cursor<'a> {
     /// An error that says what was expected here.
     pub fn expected(&self, what: &str) -> Error {
         let error = match self.peek() {
-            Some(tok) => Error::config(OF0201, format!("expected {what}, found {}", tok.shown(self.source))).at(&tok.place),
+            Some(tok) => {
+                Error::config(OF0201, format!("expected {what}, found {}", tok.shown(self.source))).at(&tok.place)
+            }
             None => Error::config(OF0201, format!("expected {what}, found the end of the statement")).at(self.end),
         };
         let error = error.label(format!("expected {what}"));
@@ -174,10 +176,56 @@ impl<'a> Cursor<'a> {
 /// here where taking it for a name would hide a slip.
 fn reserved(word: &str) -> bool {
     const WORDS: &[&str] = &[
-        "AND", "AS", "BY", "CASE", "CAST", "CONSTRAINT", "CREATE", "CROSS", "DELETE", "DISTINCT", "DROP", "ELSE", "EXCEPT",
-        "EXISTS", "FALSE", "FOR", "FROM", "FULL", "GROUP", "HAVING", "IN", "INNER", "INSERT", "INTERSECT", "INTO", "IS", "JOIN",
-        "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "ON", "OR", "ORDER", "PRIMARY", "RIGHT", "SELECT", "SET", "TABLE", "THEN",
-        "TRUE", "UNION", "UNIQUE", "UPDATE", "USING", "VALUES", "WHEN", "WHERE", "WITH",
+        "AND",
+        "AS",
+        "BY",
+        "CASE",
+        "CAST",
+        "CONSTRAINT",
+        "CREATE",
+        "CROSS",
+        "DELETE",
+        "DISTINCT",
+        "DROP",
+        "ELSE",
+        "EXCEPT",
+        "EXISTS",
+        "FALSE",
+        "FOR",
+        "FROM",
+        "FULL",
+        "GROUP",
+        "HAVING",
+        "IN",
+        "INNER",
+        "INSERT",
+        "INTERSECT",
+        "INTO",
+        "IS",
+        "JOIN",
+        "LEFT",
+        "LIKE",
+        "LIMIT",
+        "NOT",
+        "NULL",
+        "ON",
+        "OR",
+        "ORDER",
+        "PRIMARY",
+        "RIGHT",
+        "SELECT",
+        "SET",
+        "TABLE",
+        "THEN",
+        "TRUE",
+        "UNION",
+        "UNIQUE",
+        "UPDATE",
+        "USING",
+        "VALUES",
+        "WHEN",
+        "WHERE",
+        "WITH",
     ];
     WORDS.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
 }

@@ -86,7 +86,8 @@ fn part(cursor: &mut Cursor<'_>, choice: &mut Choice, how: Merge, place: &Place)
             return Err(Error::config(OF0214, format!("OVERWRITING {word} is not possible")).at(place));
         }
         _ => {
-            return Err(cursor.expected("ALL, CONSTRAINTS, DISTRIBUTION, GENERATED, METADATA, OPTIONS, PARTITIONS or WATERMARKS"));
+            return Err(cursor
+                .expected("ALL, CONSTRAINTS, DISTRIBUTION, GENERATED, METADATA, OPTIONS, PARTITIONS or WATERMARKS"));
         }
     }
     cursor.skip(1);

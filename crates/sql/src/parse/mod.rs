@@ -39,7 +39,8 @@ fn statements(source: &Source, toks: &[Tok]) -> Result<Script, Vec<Error>> {
         }
     }
     if let StatementSet::Open(place) = set {
-        let error = Error::config(OF0201, "the statement set is not closed").at(&place).help("write END; after its INSERTs");
+        let error =
+            Error::config(OF0201, "the statement set is not closed").at(&place).help("write END; after its INSERTs");
         errors.push(error);
     }
     if !errors.is_empty() {
@@ -113,9 +114,9 @@ fn finish(cursor: &Cursor<'_>) -> Result<(), Vec<Error>> {
 fn refused(cursor: &Cursor<'_>) -> Error {
     const OURS: &[&str] = &["CREATE", "INSERT", "SET", "EXECUTE", "BEGIN", "END"];
     const KNOWN: &[&str] = &[
-        "ADD", "ALTER", "ANALYZE", "BEGIN", "CALL", "COMMIT", "COMPILE", "COPY", "DELETE", "DESC", "DESCRIBE", "DROP", "EXECUTE",
-        "EXPLAIN", "GRANT", "LOAD", "MERGE", "QUIT", "REMOVE", "RESET", "ROLLBACK", "SELECT", "SHOW", "STOP", "TRUNCATE",
-        "UNLOAD", "UPDATE", "UPSERT", "USE", "VALUES", "WITH",
+        "ADD", "ALTER", "ANALYZE", "BEGIN", "CALL", "COMMIT", "COMPILE", "COPY", "DELETE", "DESC", "DESCRIBE", "DROP",
+        "EXECUTE", "EXPLAIN", "GRANT", "LOAD", "MERGE", "QUIT", "REMOVE", "RESET", "ROLLBACK", "SELECT", "SHOW",
+        "STOP", "TRUNCATE", "UNLOAD", "UPDATE", "UPSERT", "USE", "VALUES", "WITH",
     ];
     let Some(tok) = cursor.peek() else { return cursor.expected("a statement") };
     let word = tok.bare().unwrap_or_default().to_uppercase();
@@ -166,9 +167,19 @@ fn pair(cursor: &mut Cursor<'_>, what: &str) -> Result<(String, Value)> {
 /// Whether values of this key must never be shown.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "secret", "sasl.jaas.config", "token", "credential", "api-key", "apikey", "ssl.key.pem", "ssl.keystore.key"]
-        .iter()
-        .any(|part| key.contains(part))
+    [
+        "password",
+        "secret",
+        "sasl.jaas.config",
+        "token",
+        "credential",
+        "api-key",
+        "apikey",
+        "ssl.key.pem",
+        "ssl.keystore.key",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
 }
 
 /// The statements without white space, comments and secrets; `SET` is left out but for what changes results.

@@ -57,8 +57,15 @@ fn read<T>(
 
 fn is_operator(tok: &Tok) -> bool {
     match &tok.token.token {
-        Token::Word(_) => ["AND", "OR", "NOT", "UNION", "JOIN", "IS", "LIKE", "BETWEEN"].iter().any(|word| tok.is(word)),
-        Token::Comma | Token::LParen | Token::RParen | Token::Period | Token::Number(..) | Token::SingleQuotedString(_) => false,
+        Token::Word(_) => {
+            ["AND", "OR", "NOT", "UNION", "JOIN", "IS", "LIKE", "BETWEEN"].iter().any(|word| tok.is(word))
+        }
+        Token::Comma
+        | Token::LParen
+        | Token::RParen
+        | Token::Period
+        | Token::Number(..)
+        | Token::SingleQuotedString(_) => false,
         _ => true,
     }
 }
@@ -99,8 +106,9 @@ fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place
     let expected = message.strip_prefix("Expected: ").and_then(|text| text.split(", found: ").next());
     let found = at.map_or_else(|| "the end of the statement".to_owned(), |at| toks[at].shown(source));
     let error = match expected {
-        Some(expected) => Error::config(OF0201, format!("expected {expected}, found {found}"))
-            .label(format!("expected {expected}")),
+        Some(expected) => {
+            Error::config(OF0201, format!("expected {expected}, found {found}")).label(format!("expected {expected}"))
+        }
         None => Error::config(OF0201, format!("the query cannot be read at {found}")).note(message.to_owned()),
     };
     let before = at.unwrap_or(toks.len()).checked_sub(1).map(|at| &toks[at].token.token);
@@ -139,7 +147,9 @@ fn refuse_unsupported(toks: &[Tok]) -> Result<()> {
         return Err(Error::config(OF0204, format!("{what} is not available yet"))
             .at(&tok.place)
             .label("needs event time or operator state")
-            .help("GROUP BY without a window into a target with 'merge.<column>' options needs no state: see docs/sql.md"));
+            .help(
+                "GROUP BY without a window into a target with 'merge.<column>' options needs no state: see docs/sql.md",
+            ));
     }
     Ok(())
 }

@@ -32,9 +32,8 @@ fn push(found: &mut Vec<Range<usize>>, range: Range<usize>) {
 
 /// Whether here stands what can only be the beginning of a statement.
 fn begins(toks: &[Tok], at: usize) -> bool {
-    let is = |count: usize, words: &[&str]| {
-        toks.get(at + count).is_some_and(|tok| words.iter().any(|word| tok.is(word)))
-    };
+    let is =
+        |count: usize, words: &[&str]| toks.get(at + count).is_some_and(|tok| words.iter().any(|word| tok.is(word)));
     let quoted = toks.get(at + 1).is_some_and(|tok| matches!(tok.token.token, Token::SingleQuotedString(_)));
     let assigned = toks.get(at + 2).is_some_and(|tok| tok.token.token == Token::Eq);
     (is(0, &["CREATE"]) && is(1, &["TABLE", "VIEW", "TEMPORARY"]))
@@ -46,7 +45,9 @@ fn begins(toks: &[Tok], at: usize) -> bool {
 /// Whether what stands before belongs to the same statement: `EXECUTE INSERT`, `EXECUTE STATEMENT SET BEGIN INSERT`,
 /// `EXPLAIN INSERT`.
 fn leads(toks: &[Tok], start: usize, at: usize) -> bool {
-    toks[start..at].iter().all(|tok| ["EXECUTE", "STATEMENT", "SET", "BEGIN", "EXPLAIN"].iter().any(|word| tok.is(word)))
+    toks[start..at]
+        .iter()
+        .all(|tok| ["EXECUTE", "STATEMENT", "SET", "BEGIN", "EXPLAIN"].iter().any(|word| tok.is(word)))
 }
 
 fn missing(before: &Tok, next: &Tok) -> Error {

@@ -167,7 +167,9 @@ fn column(cursor: &mut Cursor<'_>, body: &mut Body) -> Result<()> {
         set_key(body, vec![(name.clone(), place.clone())], place_of_key)?;
     }
     comment(cursor)?;
-    if let Some(tok) = cursor.peek().filter(|tok| ["DEFAULT", "UNIQUE", "CHECK", "REFERENCES"].iter().any(|word| tok.is(word))) {
+    if let Some(tok) =
+        cursor.peek().filter(|tok| ["DEFAULT", "UNIQUE", "CHECK", "REFERENCES"].iter().any(|word| tok.is(word)))
+    {
         let word = tok.bare().unwrap_or_default().to_uppercase();
         return Err(Error::config(OF0204, format!("{word} of a column is not supported"))
             .at(&tok.place)
@@ -240,7 +242,8 @@ fn refuse_query(cursor: &Cursor<'_>, name: &str) -> Result<()> {
 fn check_names(body: &mut Body) {
     for (at, column) in body.columns.iter().enumerate() {
         if let Some(first) = body.columns[..at].iter().find(|first| first.name == column.name) {
-            let error = Error::config(OF0208, format!("the column {} is declared twice", column.name)).at(&column.place);
+            let error =
+                Error::config(OF0208, format!("the column {} is declared twice", column.name)).at(&column.place);
             body.errors.push(error.note(format!("it is declared first in line {}", first.place.line)));
         }
     }
@@ -256,7 +259,8 @@ fn check_names(body: &mut Body) {
             None => {
                 let names = body.columns.iter().map(|column| column.name.as_str());
                 let help = crate::suggest::help(name, "columns", names);
-                let error = Error::config(OF0217, format!("the primary key names {name}, which is no column")).at(place);
+                let error =
+                    Error::config(OF0217, format!("the primary key names {name}, which is no column")).at(place);
                 body.errors.push(error.help(help));
             }
         }

@@ -2,12 +2,12 @@
 //!
 //! Works on the parsed text, before planning, so that places in the text stay.
 
-use sqlparser::ast::{
-    AccessExpr, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, Value,
-    ValueWithSpan, VisitMut, VisitorMut, BinaryOperator, CaseWhen,
-};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Query, Select, SelectItem, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
 use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -101,7 +101,13 @@ fn rewritten(expr: &Expr) -> Option<Expr> {
             args.extend(substring_for.as_ref().map(|length| (**length).clone()));
             Some(call("substring", args))
         }
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, format: None, array: false } => {
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr: inner,
+            data_type,
+            format: None,
+            array: false,
+        } => {
             let (name, length) = text_length(data_type)?;
             let cast = Expr::Cast {
                 kind: CastKind::Cast,
@@ -134,7 +140,9 @@ fn fields(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
 /// `CAST(x AS VARCHAR(3))` cuts, `CAST(x AS CHAR(3))` cuts and pads.
 fn text_length(data_type: &DataType) -> Option<(&'static str, u64)> {
     let (name, length) = match data_type {
-        DataType::Varchar(length) | DataType::CharVarying(length) | DataType::CharacterVarying(length) => ("$varchar", length),
+        DataType::Varchar(length) | DataType::CharVarying(length) | DataType::CharacterVarying(length) => {
+            ("$varchar", length)
+        }
         DataType::Char(length) | DataType::Character(length) => ("$char", length),
         _ => return None,
     };
@@ -160,7 +168,8 @@ fn rewritten_function(function: &Function) -> Option<Expr> {
             Some(call(&name, [text(&unit.value)].into_iter().chain(rest.iter().cloned()).collect()))
         }
         (
-            "year" | "quarter" | "month" | "week" | "dayofyear" | "dayofmonth" | "dayofweek" | "hour" | "minute" | "second",
+            "year" | "quarter" | "month" | "week" | "dayofyear" | "dayofmonth" | "dayofweek" | "hour" | "minute"
+            | "second",
             [time],
         ) => Some(call("$extract", vec![text(&name), time.clone()])),
         ("json_value", _) => json_value(function, args),

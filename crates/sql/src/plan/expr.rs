@@ -154,17 +154,16 @@ fn try_conversion(cast_expr: TryCast, schema: &DFSchema) -> Planned<Expr> {
 
 /// Blanks around a number in a text mean nothing.
 fn trimmed(expr: Expr, from: &DataType, to: &DataType) -> Expr {
-    let blank = is_text(from) && (is_number(to) || matches!(to, DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)));
+    let blank = is_text(from)
+        && (is_number(to) || matches!(to, DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)));
     if blank { call("btrim", vec![expr]) } else { expr }
 }
 
 fn allowed(from: &DataType, to: &DataType) -> Planned<()> {
     let time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32);
     if (is_number(from) && time(to)) || (time(from) && is_number(to)) {
-        let error = onceflow::Error::config(
-            codes::OF0343,
-            format!("{} cannot be cast to {}", sql_type(from), sql_type(to)),
-        );
+        let error =
+            onceflow::Error::config(codes::OF0343, format!("{} cannot be cast to {}", sql_type(from), sql_type(to)));
         let help = if time(to) {
             "write TO_TIMESTAMP_LTZ(x, 3) for milliseconds, TO_TIMESTAMP_LTZ(x, 0) for seconds since 1970"
         } else {
@@ -236,9 +235,10 @@ fn check_constants(function: &ScalarFunction) -> Planned<()> {
             (codes::OF0340, functions::check_date_pattern(pattern))
         }
         ("json_value" | "json_query" | "json_exists", Some(path)) => (codes::OF0341, functions::check_path(path)),
-        ("regexp" | "regexp_extract" | "regexp_replace", Some(pattern)) => {
-            (codes::OF0340, functions::check_pattern(pattern).map_err(|reason| format!("pattern '{pattern}': {reason}")))
-        }
+        ("regexp" | "regexp_extract" | "regexp_replace", Some(pattern)) => (
+            codes::OF0340,
+            functions::check_pattern(pattern).map_err(|reason| format!("pattern '{pattern}': {reason}")),
+        ),
         _ => return Ok(()),
     };
     match checked {
@@ -260,7 +260,9 @@ fn of_the_epoch(function: ScalarFunction, schema: &DFSchema) -> Planned<Expr> {
         "current_timestamp" | "now" | "current_row_timestamp" => now(TimeUnit::Millisecond, true),
         "localtimestamp" => now(TimeUnit::Millisecond, false),
         "current_date" => cast(now(TimeUnit::Microsecond, false), DataType::Date32),
-        "current_time" | "localtime" => cast(now(TimeUnit::Millisecond, false), DataType::Time32(TimeUnit::Millisecond)),
+        "current_time" | "localtime" => {
+            cast(now(TimeUnit::Millisecond, false), DataType::Time32(TimeUnit::Millisecond))
+        }
         "$unix_now" => cast(now(TimeUnit::Second, false), DataType::Int64),
         drawn => {
             let args = [rel::column(POSITION)].into_iter().chain(function.args).collect();

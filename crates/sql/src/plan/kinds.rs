@@ -73,7 +73,9 @@ fn decimal(info: &ExactNumberInfo) -> Planned<DataType> {
         (Ok(p), Ok(s)) if (1..=DECIMAL128_MAX_PRECISION).contains(&p) && (0..=scale_of(p)).contains(&s) => {
             Ok(DataType::Decimal128(p, s))
         }
-        _ => refuse(codes::OF0305, format!("DECIMAL({precision}, {scale}) is not a type: 1 to 38 digits, scale within")),
+        _ => {
+            refuse(codes::OF0305, format!("DECIMAL({precision}, {scale}) is not a type: 1 to 38 digits, scale within"))
+        }
     }
 }
 

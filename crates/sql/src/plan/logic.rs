@@ -165,7 +165,13 @@ impl Logic for Compiled {
         let mut failures = Failures::default();
         for failure in decoded.failures {
             let (ordinal, on_error) = (failure.ordinal, read.on_error);
-            failures.add(Failed { ordinal, code: failure.code, reason: failure.reason, place: failure.place, on_error });
+            failures.add(Failed {
+                ordinal,
+                code: failure.code,
+                reason: failure.reason,
+                place: failure.place,
+                on_error,
+            });
         }
         let chunk = read.chunk(&decoded.rows, decoded.ordinals, &batches, clock)?;
         let given = BTreeMap::from([(read.step, vec![chunk])]);
@@ -234,7 +240,9 @@ impl Program {
 }
 
 fn group(grouping: &Grouping, chunks: &[Chunk], failures: &mut Failures) -> Result<Option<RecordBatch>> {
-    grouping.run(chunks, failures).map_err(|error| Error::internal(format!("grouping failed: {}", error.strip_backtrace())))
+    grouping
+        .run(chunks, failures)
+        .map_err(|error| Error::internal(format!("grouping failed: {}", error.strip_backtrace())))
 }
 
 /// Records that give NULL where none may be fail.

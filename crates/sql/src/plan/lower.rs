@@ -236,8 +236,9 @@ impl<'a> Lowering<'a> {
     fn refuse_plan(&self, plan: &LogicalPlan) -> Planned<Rel> {
         match plan {
             LogicalPlan::Aggregate(_) => {
-                let error = Error::config(codes::OF0325, "a grouped result cannot be used further without operator state")
-                    .help("write the groups to a merging table as they are, and compute where the table is read");
+                let error =
+                    Error::config(codes::OF0325, "a grouped result cannot be used further without operator state")
+                        .help("write the groups to a merging table as they are, and compute where the table is read");
                 Err(carry(error))
             }
             LogicalPlan::Distinct(_) => refuse(codes::OF0313, "DISTINCT needs operator state"),
@@ -258,11 +259,8 @@ impl<'a> Lowering<'a> {
         let mut fields: Vec<FieldRef> = rel::hidden_fields().to_vec();
         fields.extend(Catalog::recorded(declared).map(|(_, field)| Arc::new(field)));
         let node = self.graph.add(Op::Scan { table }, fields.clone());
-        let named = |index: usize, name_of: &str| Named {
-            qualifier: Some(name.clone()),
-            name: name_of.to_owned(),
-            index,
-        };
+        let named =
+            |index: usize, name_of: &str| Named { qualifier: Some(name.clone()), name: name_of.to_owned(), index };
         let recorded: Vec<_> =
             fields.iter().enumerate().skip(HIDDEN).map(|(index, field)| named(index, field.name())).collect();
         let rel = Rel { node, columns: recorded, carry: HIDDEN };
@@ -273,9 +271,10 @@ impl<'a> Lowering<'a> {
         let mut exprs = Vec::with_capacity(declared.columns.len());
         for column in &declared.columns {
             let expr = match &column.kind {
-                crate::model::ColumnKind::Computed(expr) => self.catalog.expr(expr, &schema).map_err(|error| {
-                    carry(explain(error, self.file(), &column.place))
-                })?,
+                crate::model::ColumnKind::Computed(expr) => self
+                    .catalog
+                    .expr(expr, &schema)
+                    .map_err(|error| carry(explain(error, self.file(), &column.place)))?,
                 _ => Expr::Column(Column::new(Some(name.clone()), &column.name)),
             };
             exprs.push(expr.alias_qualified(Some(name.clone()), &column.name));
@@ -297,8 +296,9 @@ impl<'a> Lowering<'a> {
     fn project(&mut self, rel: Rel, exprs: &[Expr], base: Option<&Rel>) -> Planned<Rel> {
         let fields = self.graph.node(rel.node).fields.clone();
         let carried = fields[..rel.carry].iter();
-        let mut computed: Vec<_> =
-            carried.map(|field| (Computed { expr: rel::column(field.name()), place: None }, field.name().clone())).collect();
+        let mut computed: Vec<_> = carried
+            .map(|field| (Computed { expr: rel::column(field.name()), place: None }, field.name().clone()))
+            .collect();
         let mut columns = Vec::with_capacity(exprs.len());
         for expr in exprs {
             let (qualifier, name) = expr.qualified_name();
@@ -313,10 +313,11 @@ impl<'a> Lowering<'a> {
         let mut conditions = Vec::new();
         for part in split_conjunction(predicate) {
             let computed = self.expr(part, &rel, base)?;
-            conditions.extend(split_conjunction(&computed.expr).into_iter().map(|expr| Computed {
-                expr: expr.clone(),
-                place: computed.place.clone(),
-            }));
+            conditions.extend(
+                split_conjunction(&computed.expr)
+                    .into_iter()
+                    .map(|expr| Computed { expr: expr.clone(), place: computed.place.clone() }),
+            );
         }
         conditions.retain(|condition| condition.expr != lit(true));
         let node = self.add_filter(rel.node, conditions);
@@ -335,7 +336,8 @@ impl<'a> Lowering<'a> {
         let Op::Project { input: below, exprs } = self.graph.node(input).op.clone() else {
             return self.graph.add(Op::Filter { input, conditions }, fields);
         };
-        let (pushed, kept): (Vec<_>, Vec<_>) = conditions.into_iter().map(|c| through(c, &fields, &exprs)).partition(Result::is_ok);
+        let (pushed, kept): (Vec<_>, Vec<_>) =
+            conditions.into_iter().map(|c| through(c, &fields, &exprs)).partition(Result::is_ok);
         let pushed: Vec<_> = pushed.into_iter().flatten().collect();
         let kept: Vec<_> = kept.into_iter().filter_map(Result::err).collect();
         let below = self.add_filter(below, pushed);
@@ -347,7 +349,8 @@ impl<'a> Lowering<'a> {
         let rels = union.inputs.iter().map(|input| self.lower(input, base)).collect::<Planned<Vec<_>>>()?;
         let types = self.common_types(&rels)?;
         let first = rels.first().cloned().ok_or_else(|| carry(Error::internal("a union of nothing")))?;
-        let names: Vec<_> = union.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), field.name().clone())).collect();
+        let names: Vec<_> =
+            union.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), field.name().clone())).collect();
         let mut inputs = Vec::with_capacity(rels.len());
         for rel in &rels {
             inputs.push(self.aligned(rel, &names, &types));
@@ -366,8 +369,9 @@ impl<'a> Lowering<'a> {
     fn aligned(&mut self, rel: &Rel, names: &[(Option<TableReference>, String)], types: &[DataType]) -> NodeId {
         let fields = self.graph.node(rel.node).fields.clone();
         let carried = fields[..rel.carry].iter();
-        let mut exprs: Vec<_> =
-            carried.map(|field| (Computed { expr: rel::column(field.name()), place: None }, field.name().clone())).collect();
+        let mut exprs: Vec<_> = carried
+            .map(|field| (Computed { expr: rel::column(field.name()), place: None }, field.name().clone()))
+            .collect();
         for ((column, (_, name)), to) in rel.columns.iter().zip(names).zip(types) {
             let field = &fields[column.index];
             let plain = rel::column(field.name());
@@ -557,8 +561,7 @@ impl<'a> Lowering<'a> {
 
     fn groups(&mut self, aggregate: &Aggregate) -> Planned<Groups> {
         let input = self.lower(&aggregate.input, None)?;
-        let keys =
-            aggregate.group_expr.iter().map(|key| self.expr(key, &input, None)).collect::<Planned<Vec<_>>>()?;
+        let keys = aggregate.group_expr.iter().map(|key| self.expr(key, &input, None)).collect::<Planned<Vec<_>>>()?;
         let calls = aggregate.aggr_expr.iter().map(|call| self.call(call, &input)).collect::<Planned<Vec<_>>>()?;
         let parts = (0..keys.len())
             .map(GroupPart::Key)

@@ -9,8 +9,8 @@ use super::trouble::{closest, place_of};
 use onceflow::codes::{self, Code};
 use onceflow::{Error, Place};
 use sqlparser::ast::{
-    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinOperator, ObjectName, Query, Select,
-    SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinOperator, ObjectName,
+    Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
@@ -31,28 +31,87 @@ pub(crate) const AGGREGATES: &[&str] =
 
 /// Aggregates that Flink or DataFusion have and that do not merge.
 const OTHER_AGGREGATES: &[&str] = &[
-    "avg", "mean", "stddev", "stddev_pop", "stddev_samp", "var_pop", "var_samp", "variance", "median", "listagg", "string_agg",
-    "array_agg", "collect", "json_objectagg", "json_arrayagg", "approx_count_distinct", "approx_distinct", "percentile", "corr",
-    "covar_pop", "covar_samp", "nth_value", "bit_and", "bit_or", "bit_xor",
+    "avg",
+    "mean",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "var_pop",
+    "var_samp",
+    "variance",
+    "median",
+    "listagg",
+    "string_agg",
+    "array_agg",
+    "collect",
+    "json_objectagg",
+    "json_arrayagg",
+    "approx_count_distinct",
+    "approx_distinct",
+    "percentile",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "nth_value",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
 ];
 
 const WINDOWS: &[&str] = &["tumble", "hop", "cumulate", "session"];
 
 const WINDOW_PARTS: &[&str] = &[
-    "tumble_start", "tumble_end", "tumble_rowtime", "tumble_proctime", "hop_start", "hop_end", "hop_rowtime", "hop_proctime",
-    "session_start", "session_end", "session_rowtime", "session_proctime",
+    "tumble_start",
+    "tumble_end",
+    "tumble_rowtime",
+    "tumble_proctime",
+    "hop_start",
+    "hop_end",
+    "hop_rowtime",
+    "hop_proctime",
+    "session_start",
+    "session_end",
+    "session_rowtime",
+    "session_proctime",
 ];
 
-const RANKS: &[&str] =
-    &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"];
+const RANKS: &[&str] = &["row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank", "cume_dist"];
 
 const EVENT_TIME: &[&str] = &["proctime", "current_watermark", "rowtime", "match_rowtime", "match_proctime"];
 
 /// Word forms that the planner turns into something else; they are no registered functions.
 const FORMS: &[&str] = &[
-    "if", "ifnull", "nvl", "mod", "greatest", "least", "year", "quarter", "month", "week", "dayofyear", "dayofmonth", "dayofweek",
-    "hour", "minute", "second", "power", "ceil", "floor", "unnest", "cast", "try_cast", "map", "make_map", "array", "row", "is_decimal",
-    "position", "extract", "trim", "overlay",
+    "if",
+    "ifnull",
+    "nvl",
+    "mod",
+    "greatest",
+    "least",
+    "year",
+    "quarter",
+    "month",
+    "week",
+    "dayofyear",
+    "dayofmonth",
+    "dayofweek",
+    "hour",
+    "minute",
+    "second",
+    "power",
+    "ceil",
+    "floor",
+    "unnest",
+    "cast",
+    "try_cast",
+    "map",
+    "make_map",
+    "array",
+    "row",
+    "is_decimal",
+    "position",
+    "extract",
+    "trim",
+    "overlay",
 ];
 
 /// Looks at a query; the first thing that cannot be comes back.
@@ -182,7 +241,9 @@ impl Guard<'_> {
         let span = function.name.span();
         if function.over.is_some() || RANKS.contains(&lower.as_str()) {
             let error = self.error(codes::OF0312, format!("{} OVER needs operator state", name.to_uppercase()), span);
-            return ControlFlow::Break(error.help("compute it in the database, over the table that the rows are written to"));
+            return ControlFlow::Break(
+                error.help("compute it in the database, over the table that the rows are written to"),
+            );
         }
         if WINDOWS.contains(&lower.as_str()) || WINDOW_PARTS.contains(&lower.as_str()) {
             return ControlFlow::Break(self.window(&name, span));
@@ -300,7 +361,9 @@ impl Visitor for Guard<'_> {
         }
         if let Some(having) = &select.having {
             let error = self.error(codes::OF0316, "HAVING needs operator state", having.span());
-            return ControlFlow::Break(error.help("merge all groups into the table, and filter them in a view over it"));
+            return ControlFlow::Break(
+                error.help("merge all groups into the table, and filter them in a view over it"),
+            );
         }
         if let Some(qualify) = &select.qualify {
             let error = self.error(codes::OF0312, "QUALIFY needs operator state", qualify.span());
@@ -330,7 +393,8 @@ impl Visitor for Guard<'_> {
                 ControlFlow::Break(self.error(codes::OF0306, "PIVOT and UNPIVOT are not supported", factor.span()))
             }
             TableFactor::Table { version: Some(_), name, .. } => {
-                let error = self.error(codes::OF0310, format!("a lookup join with '{name}' needs operator state"), name.span());
+                let error =
+                    self.error(codes::OF0310, format!("a lookup join with '{name}' needs operator state"), name.span());
                 ControlFlow::Break(error)
             }
             _ => ControlFlow::Continue(()),

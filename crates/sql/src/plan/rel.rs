@@ -81,7 +81,10 @@ impl Node {
     pub(crate) fn inputs(&self) -> Vec<NodeId> {
         match &self.op {
             Op::Scan { .. } | Op::One => Vec::new(),
-            Op::Project { input, .. } | Op::Filter { input, .. } | Op::Unnest { input, .. } | Op::Cross { input, .. } => {
+            Op::Project { input, .. }
+            | Op::Filter { input, .. }
+            | Op::Unnest { input, .. }
+            | Op::Cross { input, .. } => {
                 vec![*input]
             }
             Op::Union { inputs } => inputs.clone(),
@@ -237,7 +240,8 @@ impl Graph {
 }
 
 fn same_names(left: &[FieldRef], right: &[FieldRef]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
 }
 
 /// A name that is not taken yet.

@@ -10,7 +10,9 @@ use super::show;
 use super::trouble::Planned;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array,
+};
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use arrow_select::filter::filter;
 use arrow_select::take::take;
@@ -43,7 +45,8 @@ impl Chunk {
         if mask.null_count() == 0 && mask.true_count() == self.rows() {
             return Ok(self.clone());
         }
-        let columns = self.batch.columns().iter().map(|column| Ok(filter(column, mask)?)).collect::<Planned<Vec<_>>>()?;
+        let columns =
+            self.batch.columns().iter().map(|column| Ok(filter(column, mask)?)).collect::<Planned<Vec<_>>>()?;
         let ordinals = filter(&self.ordinals, mask)?.as_primitive().clone();
         Ok(Self { batch: batch(self.batch.schema(), columns, ordinals.len())?, ordinals })
     }
@@ -113,11 +116,31 @@ enum Runs {
     Idle,
     /// Filled in from outside: a scan, or the one row of constants.
     Given,
-    Project { input: usize, exprs: Vec<Evaluated> },
-    Filter { input: usize, stages: Vec<Evaluated>, keep: Vec<usize> },
-    Unnest { input: usize, array: Evaluated, keep: Vec<usize>, elements: Vec<Element>, outer: bool },
-    Cross { input: usize, keep: Vec<usize>, constants: Vec<ArrayRef>, rows: usize },
-    Union { inputs: Vec<usize> },
+    Project {
+        input: usize,
+        exprs: Vec<Evaluated>,
+    },
+    Filter {
+        input: usize,
+        stages: Vec<Evaluated>,
+        keep: Vec<usize>,
+    },
+    Unnest {
+        input: usize,
+        array: Evaluated,
+        keep: Vec<usize>,
+        elements: Vec<Element>,
+        outer: bool,
+    },
+    Cross {
+        input: usize,
+        keep: Vec<usize>,
+        constants: Vec<ArrayRef>,
+        rows: usize,
+    },
+    Union {
+        inputs: Vec<usize>,
+    },
 }
 
 /// A column that unnesting adds.
@@ -176,7 +199,8 @@ fn compile_node(graph: &Graph, index: usize, needed: &[BTreeSet<usize>], on_erro
         Op::Scan { .. } | Op::One => Runs::Given,
         Op::Project { input, exprs } => {
             let schema = below(*input);
-            let exprs = needed[index].iter().map(|column| evaluated(&exprs[*column], &schema)).collect::<Planned<_>>()?;
+            let exprs =
+                needed[index].iter().map(|column| evaluated(&exprs[*column], &schema)).collect::<Planned<_>>()?;
             Runs::Project { input: input.0, exprs }
         }
         Op::Filter { input, conditions } => {
@@ -289,13 +313,19 @@ impl Step {
     }
 
     fn nothing(&self) -> Planned<Chunk> {
-        let columns = self.schema.fields().iter().map(|field| arrow_array::new_empty_array(field.data_type())).collect();
+        let columns =
+            self.schema.fields().iter().map(|field| arrow_array::new_empty_array(field.data_type())).collect();
         let ordinals = UInt32Array::from(Vec::<u32>::new());
         Ok(Chunk { batch: batch(self.schema.clone(), columns, 0)?, ordinals })
     }
 
     /// Finds the rows that fail on their own, given that the chunk as a whole fails.
-    fn search(&self, chunk: &Chunk, error: (usize, DataFusionError), blamed: &mut Vec<(u32, (usize, DataFusionError))>) {
+    fn search(
+        &self,
+        chunk: &Chunk,
+        error: (usize, DataFusionError),
+        blamed: &mut Vec<(u32, (usize, DataFusionError))>,
+    ) {
         if chunk.rows() == 1 {
             blamed.push((chunk.ordinals.value(0), error));
             return;
@@ -349,7 +379,8 @@ impl Step {
 
     /// The schema with the types that evaluation gave: nested fields may differ in their names.
     fn actual(&self, columns: &[ArrayRef]) -> SchemaRef {
-        let same = self.schema.fields().iter().zip(columns).all(|(field, column)| field.data_type() == column.data_type());
+        let same =
+            self.schema.fields().iter().zip(columns).all(|(field, column)| field.data_type() == column.data_type());
         if same && self.schema.fields().iter().all(|field| field.is_nullable()) {
             return self.schema.clone();
         }
@@ -486,7 +517,9 @@ impl Spread {
         let Some(fields) = values.as_struct_opt() else {
             return Ok(take(values, &UInt64Array::from(self.elements.clone()), None)?);
         };
-        let row = |element: &Option<u64>| element.filter(|index| usize::try_from(*index).is_ok_and(|index| !values.is_null(index)));
+        let row = |element: &Option<u64>| {
+            element.filter(|index| usize::try_from(*index).is_ok_and(|index| !values.is_null(index)))
+        };
         let indices: UInt64Array = self.elements.iter().map(row).collect();
         Ok(take(fields.column(part), &indices, None)?)
     }

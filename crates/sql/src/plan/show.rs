@@ -84,7 +84,8 @@ fn called(function: &ScalarFunction, outer: u8) -> String {
     let name = name.trim_start_matches('$').to_uppercase();
     let hidden = |arg: &&Expr| !matches!(arg, Expr::Column(column) if column.name == POSITION);
     let drawn = function.args.iter().filter(hidden).count() < function.args.len();
-    let args: Vec<_> = function.args.iter().filter(hidden).skip(usize::from(drawn)).map(|arg| written(arg, 0)).collect();
+    let args: Vec<_> =
+        function.args.iter().filter(hidden).skip(usize::from(drawn)).map(|arg| written(arg, 0)).collect();
     format!("{name}({})", args.join(", "))
 }
 
@@ -123,15 +124,22 @@ fn of_arrow(error: &ArrowError) -> (Code, String) {
             let text = text.strip_prefix("Overflow happened on: ").unwrap_or(text);
             (codes::OF0361, format!("the number is too large: {text}"))
         }
-        ArrowError::CastError(text) | ArrowError::ParseError(text) | ArrowError::InvalidArgumentError(text) => {
-            (codes::OF0360, sql_types(&text.replace("Cannot cast string", "cannot convert").replace("to value of", "to")))
-        }
+        ArrowError::CastError(text) | ArrowError::ParseError(text) | ArrowError::InvalidArgumentError(text) => (
+            codes::OF0360,
+            sql_types(&text.replace("Cannot cast string", "cannot convert").replace("to value of", "to")),
+        ),
         other => (codes::OF0363, sql_types(&other.to_string())),
     }
 }
 
 /// The operators from the sources to a node, one line each.
-pub(crate) fn operators(graph: &Graph, needed: &[BTreeSet<usize>], root: NodeId, tables: &[String], widths: &[usize]) -> Vec<String> {
+pub(crate) fn operators(
+    graph: &Graph,
+    needed: &[BTreeSet<usize>],
+    root: NodeId,
+    tables: &[String],
+    widths: &[usize],
+) -> Vec<String> {
     graph.reach(root).into_iter().filter_map(|node| line(graph, needed, node, tables, widths)).collect()
 }
 
@@ -144,11 +152,14 @@ fn line(graph: &Graph, needed: &[BTreeSet<usize>], id: NodeId, tables: &[String]
             let names: Vec<_> =
                 needed.iter().map(|index| node.fields[*index].name()).filter(|name| !name.starts_with('$')).collect();
             let all = widths[*table];
-            let listed = if names.is_empty() { "no columns".to_owned() } else { join(names.iter().map(|name| name.as_str())) };
+            let listed =
+                if names.is_empty() { "no columns".to_owned() } else { join(names.iter().map(|name| name.as_str())) };
             Some(format!("scan {}: {listed} ({} of {all} columns)", tables[*table], names.len()))
         }
         Op::One => None,
-        Op::Project { input, exprs } if only_renames(exprs) && matches!(graph.node(*input).op, Op::Project { .. }) => None,
+        Op::Project { input, exprs } if only_renames(exprs) && matches!(graph.node(*input).op, Op::Project { .. }) => {
+            None
+        }
         Op::Project { exprs, .. } => {
             let item = |index: &usize| {
                 let (text, name) = (expr(&exprs[*index].expr), plain(node.fields[*index].name()));

@@ -82,9 +82,10 @@ impl<'a> Writing<'a> {
             if self.positions[index].is_none() && required {
                 let why = if column.nullable { "part of the primary key" } else { "NOT NULL" };
                 let message = format!("column '{}' of '{}' is left out, but is {why}", column.name, self.spec.name);
-                return Err(Error::config(codes::OF0333, message)
-                    .at(&self.insert.place)
-                    .help(format!("add it to the list: `INSERT INTO {} (…, {}) SELECT …`", self.spec.name, column.name)));
+                return Err(Error::config(codes::OF0333, message).at(&self.insert.place).help(format!(
+                    "add it to the list: `INSERT INTO {} (…, {}) SELECT …`",
+                    self.spec.name, column.name
+                )));
             }
         }
         Ok(())
@@ -121,16 +122,18 @@ impl<'a> Writing<'a> {
             true => self.spec.columns.iter().map(|column| column.name.as_str()).collect(),
             false => self.insert.columns.iter().map(|(name, _)| name.as_str()).collect(),
         };
-        let error = Error::config(
-            codes::OF0330,
-            format!("the query has {found} columns, '{}' takes {wanted}", self.spec.name),
-        );
+        let error =
+            Error::config(codes::OF0330, format!("the query has {found} columns, '{}' takes {wanted}", self.spec.name));
         let error = error
             .at(&self.insert.place)
             .note(format!("the query gives: {}", names.join(", ")))
             .note(format!("the table takes: {}", columns.join(", ")));
         Err(carry(match found < wanted && self.insert.columns.is_empty() {
-            true => error.help(format!("name the columns to write: `INSERT INTO {} ({}) SELECT …`", self.spec.name, names.join(", "))),
+            true => error.help(format!(
+                "name the columns to write: `INSERT INTO {} ({}) SELECT …`",
+                self.spec.name,
+                names.join(", ")
+            )),
             false => error.help(format!("select exactly the columns that '{}' takes, in this order", self.spec.name)),
         }))
     }
@@ -138,7 +141,13 @@ impl<'a> Writing<'a> {
     fn mismatch(&self, from: &DataType, column: &ColumnSpec, position: usize) -> Error {
         Error::config(
             codes::OF0331,
-            format!("column '{}' of '{}' is {}, the query gives {}", column.name, self.spec.name, column.declared, sql_type(from)),
+            format!(
+                "column '{}' of '{}' is {}, the query gives {}",
+                column.name,
+                self.spec.name,
+                column.declared,
+                sql_type(from)
+            ),
         )
         .at(&self.place(position))
         .label(format!("is {}", sql_type(from)))
@@ -146,7 +155,13 @@ impl<'a> Writing<'a> {
     }
 
     /// Checks a conversion that nobody wrote; a warning where digits get lost.
-    fn check_fit(&self, from: &DataType, column: &ColumnSpec, position: usize, warnings: &mut Vec<Error>) -> Planned<Fit> {
+    fn check_fit(
+        &self,
+        from: &DataType,
+        column: &ColumnSpec,
+        position: usize,
+        warnings: &mut Vec<Error>,
+    ) -> Planned<Fit> {
         let fit = fit(from, &column.data_type);
         match fit {
             Fit::No => return Err(carry(self.mismatch(from, column, position))),
@@ -297,7 +312,11 @@ impl<'a> Writing<'a> {
                 _ => None,
             })
             .collect();
-        let key = if self.spec.key.is_empty() { "declare the GROUP BY columns as PRIMARY KEY … NOT ENFORCED, and add" } else { "add" };
+        let key = if self.spec.key.is_empty() {
+            "declare the GROUP BY columns as PRIMARY KEY … NOT ENFORCED, and add"
+        } else {
+            "add"
+        };
         error.help(format!("{key} to the options of '{}': {}", self.spec.name, merges.join(", ")))
     }
 
@@ -311,19 +330,27 @@ impl<'a> Writing<'a> {
                     return Err(carry(self.wrong_key(message, *position)));
                 }
                 Some((position, GroupPart::Key(_))) if !is_key(index) => {
-                    let message = format!("'{name}' is grouped by, but is not part of the primary key of '{}'", self.spec.name);
+                    let message =
+                        format!("'{name}' is grouped by, but is not part of the primary key of '{}'", self.spec.name);
                     return Err(carry(self.wrong_key(message, *position)));
                 }
                 _ => {}
             }
         }
         for (key, computed) in groups.keys.iter().enumerate() {
-            let written = parts.iter().flatten().any(|(_, part)| matches!(part, GroupPart::Key(known) if *known == key));
+            let written =
+                parts.iter().flatten().any(|(_, part)| matches!(part, GroupPart::Key(known) if *known == key));
             if !written {
                 let text = show::expr(&computed.expr);
-                let error = Error::config(codes::OF0323, format!("'{text}' is grouped by, but not written to '{}'", self.spec.name))
-                    .note("several groups would be written to one key")
-                    .help(format!("leave it out of GROUP BY, or add a column for it to the primary key of '{}'", self.spec.name));
+                let error = Error::config(
+                    codes::OF0323,
+                    format!("'{text}' is grouped by, but not written to '{}'", self.spec.name),
+                )
+                .note("several groups would be written to one key")
+                .help(format!(
+                    "leave it out of GROUP BY, or add a column for it to the primary key of '{}'",
+                    self.spec.name
+                ));
                 return Err(carry(match &computed.place {
                     Some(place) => error.at(place),
                     None => error.at(&self.insert.place),
@@ -425,7 +452,12 @@ impl<'a> Writing<'a> {
     fn rounded_sum(&self, from: &DataType, column: &ColumnSpec, position: usize) -> Error {
         Error::config(
             codes::OF0331,
-            format!("the sum is {}, column '{}' is {}: it would be rounded once per epoch", sql_type(from), column.name, column.declared),
+            format!(
+                "the sum is {}, column '{}' is {}: it would be rounded once per epoch",
+                sql_type(from),
+                column.name,
+                column.declared
+            ),
         )
         .at(&self.place(position))
         .help(format!("round each value: `SUM(CAST(… AS {}))`, or declare more digits", column.declared))

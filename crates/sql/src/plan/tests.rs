@@ -48,7 +48,8 @@ fn records(values: &[&str], first: u64) -> Batch {
             line: first + index as u64 + 1,
         });
     }
-    let span = Span::new(Position::new(first), Position::new(first + values.len() as u64)).expect("a span goes forward");
+    let span =
+        Span::new(Position::new(first), Position::new(first + values.len() as u64)).expect("a span goes forward");
     Batch { partition: Partition::new("t", "file", 0), span, records, leader_epoch: None, file: None }
 }
 

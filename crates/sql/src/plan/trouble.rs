@@ -56,7 +56,9 @@ fn call_named_in(message: &str, query: &Query, file: &Arc<str>) -> Option<Place>
         type Break = Span;
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Span> {
             match expr {
-                Expr::Function(function) if self.0.iter().any(|word| function.name.to_string().eq_ignore_ascii_case(word)) => {
+                Expr::Function(function)
+                    if self.0.iter().any(|word| function.name.to_string().eq_ignore_ascii_case(word)) =>
+                {
                     ControlFlow::Break(function.name.span())
                 }
                 _ => ControlFlow::Continue(()),

@@ -80,8 +80,13 @@ impl RelationPlanner for UnnestPlanner {
         relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Planned<RelationPlanning> {
-        let TableFactor::UNNEST { alias, mut array_exprs, with_offset: false, with_offset_alias: None, with_ordinality } =
-            relation
+        let TableFactor::UNNEST {
+            alias,
+            mut array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality,
+        } = relation
         else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };

@@ -1,7 +1,7 @@
 //! The joint between declarations and the engine's connectors: one function each.
 
-use super::target::{Login, Opened};
 use super::shim::DeclaredHome;
+use super::target::{Login, Opened};
 use crate::options::Reader;
 use onceflow::Error;
 use onceflow::home::HomeFactory;

@@ -73,7 +73,8 @@ mod present {
         match KafkaFactory::new(spec) {
             Ok(factory) => {
                 for warning in factory.warnings() {
-                    let error = Error::config(OF0227, format!("the option 'properties.{}' has no effect here", warning.key));
+                    let error =
+                        Error::config(OF0227, format!("the option 'properties.{}' has no effect here", warning.key));
                     let place = properties.get(&warning.key).map_or(&reader.table.place, |value| &value.key_place);
                     reader.findings.warnings.push(error.at(place).note(warning.why.clone()));
                 }
@@ -95,7 +96,11 @@ mod present {
     fn topics(reader: &mut Reader<'_>) -> Option<Topics> {
         match (reader.value("topic"), reader.value("topic-pattern")) {
             (Some(_), Some(pattern)) => {
-                reader.contradiction("'topic' and 'topic-pattern' exclude each other", &pattern.key_place, "remove one of them");
+                reader.contradiction(
+                    "'topic' and 'topic-pattern' exclude each other",
+                    &pattern.key_place,
+                    "remove one of them",
+                );
                 None
             }
             (None, Some(pattern)) => Some(Topics::Pattern(pattern.text)),
@@ -116,7 +121,11 @@ mod present {
         if topics.is_empty() || !topics.iter().all(legal) {
             let error = wrong_value("topic", value, "names of topics: a;b");
             let comma = value.text.contains(',');
-            reader.findings.errors.push(if comma { error.help("separate topics with semicolons: 'a;b'") } else { error });
+            reader.findings.errors.push(if comma {
+                error.help("separate topics with semicolons: 'a;b'")
+            } else {
+                error
+            });
             return None;
         }
         Some(Topics::List(topics))
@@ -166,7 +175,8 @@ mod present {
                 return Some(Mode::Group);
             }
             let error = Error::config(OF0224, format!("the table {} does not say where to begin", reader.table.name));
-            let error = error.at(&reader.table.place).note("Flink's default, 'group-offsets', needs 'properties.group.id'");
+            let error =
+                error.at(&reader.table.place).note("Flink's default, 'group-offsets', needs 'properties.group.id'");
             reader.findings.errors.push(error.help("add 'scan.startup.mode' = 'earliest-offset' to WITH (…)"));
             return None;
         };

@@ -48,7 +48,11 @@ fn connector(table: &TableDecl, how: Use, findings: &mut Findings) -> Option<&'s
     if let Some(found) = right.iter().find(|known| **known == name) {
         return Some(found);
     }
-    findings.errors.push(if wrong.contains(&name) { wrong_use(table, value, name, how) } else { unknown(value, name, right) });
+    findings.errors.push(if wrong.contains(&name) {
+        wrong_use(table, value, name, how)
+    } else {
+        unknown(value, name, right)
+    });
     None
 }
 
@@ -91,7 +95,9 @@ fn unknown(value: &Value, name: &str, right: &[&str]) -> Error {
     if OTHER_CONNECTORS.contains(&name) {
         let error = Error::config(OF0221, format!("the connector '{name}' is not available yet")).at(&value.place);
         return if name == "upsert-kafka" {
-            error.note("it reads a changelog by key, which needs operator state").help("read the topic with 'connector' = 'kafka'")
+            error
+                .note("it reads a changelog by key, which needs operator state")
+                .help("read the topic with 'connector' = 'kafka'")
         } else {
             error.help(list)
         };

@@ -27,7 +27,8 @@ pub(super) fn mode(reader: &mut Reader<'_>, columns: &[ColumnSpec], key: &[usize
     let ignore = insert_ignore(reader)?;
     let said = [!merges.is_empty(), statement.is_some(), ignore.is_some()].into_iter().filter(|said| *said).count();
     if said > 1 {
-        let place = statement.as_ref().or(ignore.as_ref()).or(merges.values().next()).map(|value| value.key_place.clone());
+        let place =
+            statement.as_ref().or(ignore.as_ref()).or(merges.values().next()).map(|value| value.key_place.clone());
         let error = Error::config(OF0240, "'merge.<column>', 'write.mode' and 'write.statement' exclude each other");
         reader.findings.errors.push(error.at(&place.unwrap_or_else(|| reader.table.place.clone())));
         return None;
@@ -76,7 +77,8 @@ fn merge(
 ) -> Option<WriteMode> {
     let errors = reader.findings.errors.len();
     if key.is_empty() {
-        let place = merges.values().next().map(|value| value.key_place.clone()).unwrap_or_else(|| reader.table.place.clone());
+        let place =
+            merges.values().next().map(|value| value.key_place.clone()).unwrap_or_else(|| reader.table.place.clone());
         let error = Error::config(OF0241, "'merge.<column>' needs a PRIMARY KEY").at(&place);
         reader.findings.errors.push(error.help("add PRIMARY KEY (…) NOT ENFORCED with the columns that name a row"));
         return None;
@@ -89,7 +91,8 @@ fn merge(
     }
     let mut ops = Vec::with_capacity(columns.len());
     for column in columns {
-        let op = merges.contains_key(&column.name).then(|| reader.word(&format!("merge.{}", column.name), OPS)).flatten();
+        let op =
+            merges.contains_key(&column.name).then(|| reader.word(&format!("merge.{}", column.name), OPS)).flatten();
         if let Some(error) = op.and_then(|op| wrong_type(op, column, &merges[&column.name])) {
             reader.findings.errors.push(error);
         }
@@ -108,7 +111,8 @@ fn wrong_column(
 ) -> Option<Error> {
     match found {
         None => {
-            let names = columns.iter().enumerate().filter(|(at, _)| !key.contains(at)).map(|(_, column)| column.name.as_str());
+            let names =
+                columns.iter().enumerate().filter(|(at, _)| !key.contains(at)).map(|(_, column)| column.name.as_str());
             Some(
                 Error::config(OF0217, format!("'merge.{name}' names no column of the table"))
                     .at(&value.key_place)
@@ -127,8 +131,7 @@ fn wrong_column(
 /// Every column that is not in the key needs an operation: nothing is overwritten by default beside additions.
 fn refuse_silent(reader: &mut Reader<'_>, merges: &BTreeMap<String, Value>, columns: &[ColumnSpec], key: &[usize]) {
     let silent = |(at, column): &(usize, &ColumnSpec)| !key.contains(at) && !merges.contains_key(&column.name);
-    let names: Vec<&str> =
-        columns.iter().enumerate().filter(silent).map(|(_, column)| column.name.as_str()).collect();
+    let names: Vec<&str> = columns.iter().enumerate().filter(silent).map(|(_, column)| column.name.as_str()).collect();
     if names.is_empty() {
         return;
     }
@@ -171,7 +174,10 @@ fn self_written(
     let errors = reader.findings.errors.len();
     if !key.is_empty() {
         let error = Error::config(OF0240, "a table with 'write.statement' has no PRIMARY KEY").at(&statement.key_place);
-        reader.findings.errors.push(error.note("the statement itself says which rows it touches").help("remove the PRIMARY KEY"));
+        reader
+            .findings
+            .errors
+            .push(error.note("the statement itself says which rows it touches").help("remove the PRIMARY KEY"));
     }
     let expect_rows = expect.and_then(|_| reader.number("write.expect-rows"));
     let used = parameters(&statement.text);
@@ -181,14 +187,20 @@ fn self_written(
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     for unknown in used.iter().filter(|name| !names.contains(&name.as_str())) {
-        let error = Error::config(OF0242, format!("the parameter :{unknown} is no column of the table")).at(&statement.place);
+        let error =
+            Error::config(OF0242, format!("the parameter :{unknown} is no column of the table")).at(&statement.place);
         reader.findings.errors.push(error.help(suggest::help(unknown, "columns", names.iter().copied())));
     }
     for column in columns.iter().filter(|column| !used.contains(&column.name)) {
-        let error = Error::config(OF0242, format!("the statement does not use the column {}", column.name)).at(&column.place);
+        let error =
+            Error::config(OF0242, format!("the statement does not use the column {}", column.name)).at(&column.place);
         let used: Vec<String> = used.iter().map(|name| format!(":{name}")).collect();
-        let note = if used.is_empty() { "it has no parameters".to_owned() } else { format!("it uses {}", used.join(", ")) };
-        reader.findings.errors.push(error.note(note).help(format!("write :{} into the statement, or remove the column", column.name)));
+        let note =
+            if used.is_empty() { "it has no parameters".to_owned() } else { format!("it uses {}", used.join(", ")) };
+        reader
+            .findings
+            .errors
+            .push(error.note(note).help(format!("write :{} into the statement, or remove the column", column.name)));
     }
     let mode = WriteMode::Statement { sql: statement.text.clone(), expect_rows, place: statement.place.clone() };
     (reader.findings.errors.len() == errors).then_some(mode)
@@ -235,7 +247,8 @@ fn quoted(text: &str) -> Option<usize> {
         return Some(until(1, "\""));
     }
     let tag = text.strip_prefix('$').and_then(|rest| rest.split_once('$')).map(|(tag, _)| tag)?;
-    let is_tag = tag.chars().all(|ch| ch.is_alphanumeric() || ch == '_') && !tag.starts_with(|ch: char| ch.is_numeric());
+    let is_tag =
+        tag.chars().all(|ch| ch.is_alphanumeric() || ch == '_') && !tag.starts_with(|ch: char| ch.is_numeric());
     is_tag.then(|| until(tag.len() + 2, &format!("${tag}$")))
 }
 

@@ -203,13 +203,16 @@ fn other(key: &str, value: &Value, findings: &mut Findings) {
             Error::config(OF0251, format!("the setting '{key}' has no effect here")).at(&value.key_place).note(*why),
         ),
         _ => findings.errors.push(
-            Error::config(OF0250, format!("there is no setting '{key}'"))
-                .at(&value.key_place)
-                .help(suggest::help(key, "settings", NAMES.iter().copied())),
+            Error::config(OF0250, format!("there is no setting '{key}'")).at(&value.key_place).help(suggest::help(
+                key,
+                "settings",
+                NAMES.iter().copied(),
+            )),
         ),
     }
 }
 
 fn is_utc(zone: &str) -> bool {
-    ["utc", "etc/utc", "z", "gmt", "+00:00", "utc+00:00", "default"].contains(&zone.trim().to_ascii_lowercase().as_str())
+    ["utc", "etc/utc", "z", "gmt", "+00:00", "utc+00:00", "default"]
+        .contains(&zone.trim().to_ascii_lowercase().as_str())
 }

@@ -38,7 +38,8 @@ pub fn target(
     } else {
         Some(if key.is_empty() { WriteMode::Append } else { WriteMode::Upsert })
     };
-    let (schema, name_in_database) = table_name(&mut reader, database, matches!(mode, Some(WriteMode::Statement { .. })));
+    let (schema, name_in_database) =
+        table_name(&mut reader, database, matches!(mode, Some(WriteMode::Statement { .. })));
     let on_error = reader.on_error().or(default).unwrap_or_default();
     let options = match name {
         "print" => known::PRINT,
@@ -76,9 +77,12 @@ fn columns(table: &TableDecl, findings: &mut Findings) -> Vec<ColumnSpec> {
                 place: column.place.clone(),
             }),
             (ColumnKind::Metadata { is_virtual: false, key }, _) => {
-                let error = Error::config(OF0216, format!("the target {} cannot take the metadata '{key}'", table.name));
+                let error =
+                    Error::config(OF0216, format!("the target {} cannot take the metadata '{key}'", table.name));
                 findings.errors.push(
-                    error.at(&column.place).help("declare it as an ordinary column, or as METADATA … VIRTUAL to leave it out"),
+                    error
+                        .at(&column.place)
+                        .help("declare it as an ordinary column, or as METADATA … VIRTUAL to leave it out"),
                 );
             }
             _ => {}
@@ -113,10 +117,8 @@ fn open_database(reader: &mut Reader<'_>, connector: &str) -> Option<Arc<dyn Hom
     if matches!(kind, Database::Sqlite(_)) {
         refuse_login(reader);
     }
-    let login = Login {
-        username: username.map(|value| value.text),
-        password: password.map(|value| Secret::new(value.text)),
-    };
+    let login =
+        Login { username: username.map(|value| value.text), password: password.map(|value| Secret::new(value.text)) };
     match open(kind, connector, &login) {
         Ok((home, warnings)) => {
             for warning in warnings {
@@ -211,7 +213,8 @@ fn table_name(reader: &mut Reader<'_>, database: bool, statement: bool) -> (Opti
         Some([schema, table]) => (Some(schema.clone()), Some(table.clone())),
         Some(parts) if parts.len() > 2 => {
             let error = Error::config(OF0219, "'table-name' has more than a schema and a table").at(&value.place);
-            let help = "the database is said by 'url'; a part that contains a dot is quoted: \"my.schema\".\"my.table\"";
+            let help =
+                "the database is said by 'url'; a part that contains a dot is quoted: \"my.schema\".\"my.table\"";
             reader.findings.errors.push(error.help(help));
             (None, None)
         }

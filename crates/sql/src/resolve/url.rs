@@ -27,8 +27,10 @@ pub fn database(url: &str, connector: &str) -> Database {
     match scheme.to_ascii_lowercase().as_str() {
         "postgresql" | "postgres" => Database::Postgres(url.to_owned()),
         "sqlite" | "sqlite3" => Database::Sqlite(format!("sqlite:{}", path.strip_prefix("//").unwrap_or(path))),
-        "mysql" | "mariadb" | "oracle" | "sqlserver" | "db2" | "derby" | "h2" | "duckdb" | "clickhouse" | "snowflake" | "redshift"
-        | "mongodb" | "trino" | "cratedb" | "oceanbase" | "dm" | "vertica" => Database::Other(scheme.to_ascii_lowercase()),
+        "mysql" | "mariadb" | "oracle" | "sqlserver" | "db2" | "derby" | "h2" | "duckdb" | "clickhouse"
+        | "snowflake" | "redshift" | "mongodb" | "trino" | "cratedb" | "oceanbase" | "dm" | "vertica" => {
+            Database::Other(scheme.to_ascii_lowercase())
+        }
         _ => Database::Unknown,
     }
 }
@@ -68,10 +70,16 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(masked(text), expected, "{text}");
         check("postgresql://app:s3cret@db:5432/x", "postgresql://app:***@db:5432/x");
         check("postgresql://app:s3/cr@et@db/x", "postgresql://app:***@db/x");
-        check("jdbc:postgresql://db/x?user=a&password=s3cret&ssl=true", "jdbc:postgresql://db/x?user=a&password=***&ssl=true");
+        check(
+            "jdbc:postgresql://db/x?user=a&password=s3cret&ssl=true",
+            "jdbc:postgresql://db/x?user=a&password=***&ssl=true",
+        );
         check("jdbc:postgresql://db/x?PASSWORD=s3cret", "jdbc:postgresql://db/x?PASSWORD=***");
         check("user=a password='s3 cret' host=b", "user=a password=*** host=b");
-        check(r#"PlainLoginModule required username="a" password="s3 cret";"#, r#"PlainLoginModule required username="a" password=***;"#);
+        check(
+            r#"PlainLoginModule required username="a" password="s3 cret";"#,
+            r#"PlainLoginModule required username="a" password=***;"#,
+        );
         check("postgresql://app@db/x", "postgresql://app@db/x");
         check("sqlite:orders.db", "sqlite:orders.db");
         check("localhost:9092", "localhost:9092");

@@ -58,7 +58,10 @@ fn types_nest_with_their_nullability() {
     check("ARRAY<ARRAY<ARRAY<INT>>>", "ARRAY<ARRAY<ARRAY<INT>>>");
     check("INT ARRAY", "ARRAY<INT>");
     check("INT NOT NULL ARRAY NOT NULL", "ARRAY<INT NOT NULL>");
-    check("MAP<STRING, ROW<a INT, `b c` DECIMAL(3, 1) NOT NULL>>", "MAP<STRING, ROW<a INT, `b c` DECIMAL(3, 1) NOT NULL>>");
+    check(
+        "MAP<STRING, ROW<a INT, `b c` DECIMAL(3, 1) NOT NULL>>",
+        "MAP<STRING, ROW<a INT, `b c` DECIMAL(3, 1) NOT NULL>>",
+    );
     check("ROW(a INT, b ROW<c STRING 'x'>)".replace(" 'x'", " COMMENT 'x'").as_str(), "ROW<a INT, b ROW<c STRING>>");
     let (DataType::List(item), nullable, _) = type_of("ARRAY<INT NOT NULL> NOT NULL") else { panic!("a list") };
     assert!(!item.is_nullable() && !nullable);
@@ -112,14 +115,18 @@ fn every_clause_of_create_table_is_read() {
     assert!(matches!(&table.columns[4].kind, ColumnKind::Metadata { key, is_virtual: false } if key == "timestamp"));
     assert!(matches!(&table.columns[5].kind, ColumnKind::Computed(expr) if expr.to_string() == "id * 2"));
     assert_eq!(table.primary_key.len(), 2);
-    assert_eq!(table.watermark.as_ref().map(|(name, expr, _)| (name.as_str(), expr.to_string())), Some(("ts", "ts - INTERVAL '5' SECOND".into())));
+    assert_eq!(
+        table.watermark.as_ref().map(|(name, expr, _)| (name.as_str(), expr.to_string())),
+        Some(("ts", "ts - INTERVAL '5' SECOND".into()))
+    );
 }
 
 #[test]
 fn like_copies_a_declaration() {
     let base = "CREATE TABLE a (x INT PRIMARY KEY NOT ENFORCED, y AS x, m INT METADATA FROM 'k') WITH ('connector' = 'print', 'k' = '1');\n";
     let check = |text: &str, columns: &[&str], key: usize, options: usize| {
-        let script = parse("x.sql", &format!("{base}CREATE TABLE b {text};"), &|_| None).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let script = parse("x.sql", &format!("{base}CREATE TABLE b {text};"), &|_| None)
+            .unwrap_or_else(|errors| panic!("{errors:?}"));
         let table = &script.tables[1];
         let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!((names.as_slice(), table.primary_key.len(), table.options.len()), (columns, key, options), "{text}");
@@ -136,7 +143,8 @@ fn like_copies_a_declaration() {
 #[test]
 fn statement_sets_are_the_same_as_several_inserts() {
     let plain = format!("{}{}{INSERT}{INSERT}", source(), target());
-    let check = |text: &str| assert_eq!(accept(&format!("{}{}{text}", source(), target())).script.inserts.len(), 2, "{text}");
+    let check =
+        |text: &str| assert_eq!(accept(&format!("{}{}{text}", source(), target())).script.inserts.len(), 2, "{text}");
     check(&format!("{INSERT}{INSERT}"));
     check(&format!("BEGIN STATEMENT SET;\n{INSERT}{INSERT}END;"));
     check(&format!("EXECUTE STATEMENT SET\nBEGIN\n{INSERT}{INSERT}END;"));
@@ -156,7 +164,9 @@ fn formats_have_flinks_defaults() {
         script.tables.into_iter().next().and_then(|table| table.source).expect("a source")
     };
     let json = format("a INT", ", 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601'");
-    assert!(matches!(json.value, Format::Json(options) if options.timestamp_format == TimestampFormat::Iso8601 && !options.fail_on_missing_field));
+    assert!(
+        matches!(json.value, Format::Json(options) if options.timestamp_format == TimestampFormat::Iso8601 && !options.fail_on_missing_field)
+    );
     let csv = format("a INT, line BIGINT METADATA, b STRING, c AS a", ", 'format' = 'csv'");
     let expected = CsvOptions {
         field_delimiter: b',',
@@ -175,7 +185,9 @@ fn formats_have_flinks_defaults() {
     let skip = format("a INT", ", 'format' = 'json', 'json.ignore-parse-errors' = 'true'");
     assert_eq!(skip.on_error, OnError::Skip);
     let tab = format("a INT", ", 'format' = 'csv', 'csv.field-delimiter' = '\\t', 'csv.null-literal' = 'n/a'");
-    assert!(matches!(tab.value, Format::Csv(options) if options.field_delimiter == b'\t' && options.null_literal.as_deref() == Some("n/a")));
+    assert!(
+        matches!(tab.value, Format::Csv(options) if options.field_delimiter == b'\t' && options.null_literal.as_deref() == Some("n/a"))
+    );
 }
 
 #[test]
@@ -204,7 +216,8 @@ fn declarations_say_what_a_row_does() {
     assert_eq!(mode(KEYED, ", 'write.mode' = 'insert-ignore'"), (WriteMode::InsertIgnore, vec![1]));
     assert_eq!(mode("a BIGINT, b STRING", ", 'write.mode' = 'insert-ignore'"), (WriteMode::InsertIgnore, vec![]));
     let statement = "UPDATE x SET b = :b WHERE a = :a";
-    let (mode, _) = mode("a BIGINT, b STRING", &format!(", 'write.statement' = '{statement}', 'write.expect-rows' = '1'"));
+    let (mode, _) =
+        mode("a BIGINT, b STRING", &format!(", 'write.statement' = '{statement}', 'write.expect-rows' = '1'"));
     assert!(matches!(mode, WriteMode::Statement { sql, expect_rows: Some(1), .. } if sql == statement));
 }
 
@@ -235,7 +248,8 @@ fn inserts_into_one_home_are_one_branch() {
         target()
     );
     let pipeline = accept(&text).pipeline;
-    let names = |branch: usize| pipeline.branches[branch].tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>();
+    let names =
+        |branch: usize| pipeline.branches[branch].tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>();
     assert_eq!(pipeline.branches.len(), 2);
     assert_eq!((names(0), names(1)), (vec!["t".to_owned(), "v".to_owned()], vec!["u".to_owned()]));
     assert_eq!(pipeline.branches[0].wiring.lines().count(), 2);
@@ -260,11 +274,16 @@ fn views_and_with_are_followed_to_their_tables() {
 fn the_fingerprint_is_of_the_logic_and_of_no_secret() {
     let print = |text: &str| accept(text).pipeline.fingerprint;
     let base = format!("{}{}{INSERT}", source(), target());
-    assert_eq!(print(&base), print(&format!("-- why\nSET 'lanes' = '3';\n{}", base.replace("SELECT a, b", "SELECT\n  a,\tb"))));
+    assert_eq!(
+        print(&base),
+        print(&format!("-- why\nSET 'lanes' = '3';\n{}", base.replace("SELECT a, b", "SELECT\n  a,\tb")))
+    );
     assert_ne!(print(&base), print(&base.replace("SELECT a, b", "SELECT a, 'x'")));
     assert_ne!(print(&base), print(&format!("SET 'on-error' = 'skip';\n{base}")));
     let logic = |password: &str| {
-        let text = format!("CREATE TABLE t (a INT) WITH ('password' = '{password}', 'url' = 'postgresql://u:{password}@h/d', 'properties.ssl.truststore.password' = '{password}');");
+        let text = format!(
+            "CREATE TABLE t (a INT) WITH ('password' = '{password}', 'url' = 'postgresql://u:{password}@h/d', 'properties.ssl.truststore.password' = '{password}');"
+        );
         parse("x.sql", &text, &|_| None).expect("a declaration").logic
     };
     assert_eq!(logic("one"), logic("two"));
@@ -283,7 +302,10 @@ fn no_error_shows_a_password() {
         "'url' = '${PASSWORD}', 'table-name' = 't'",
     ];
     for options in texts {
-        let text = format!("{}CREATE TABLE t (a BIGINT, b STRING) WITH ('connector' = 'jdbc', {options});\n{INSERT}", source());
+        let text = format!(
+            "{}CREATE TABLE t (a BIGINT, b STRING) WITH ('connector' = 'jdbc', {options});\n{INSERT}",
+            source()
+        );
         match compile_fully("test.sql", &text, &super::variables, &CompileOptions::default()) {
             Ok(compiled) => assert!(!format!("{:?}", compiled.pipeline.warnings).contains("s3cret")),
             Err(errors) => assert!(!format!("{errors:?}").contains("s3cret"), "{errors:?}"),

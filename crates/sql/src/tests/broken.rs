@@ -53,7 +53,10 @@ fn the_examples_with_one_token_twice_give_an_answer() {
 #[test]
 fn odd_characters_anywhere_give_an_answer() {
     let text = EXAMPLES[3].1;
-    for odd in ["\0", "é", "𝄞", "\u{feff}", "'", "\"", "`", "/*", "--", "${", "}", "\\", "\r\n", "(", ")", ";", "<", ">>", "$", "@"] {
+    for odd in [
+        "\0", "é", "𝄞", "\u{feff}", "'", "\"", "`", "/*", "--", "${", "}", "\\", "\r\n", "(", ")", ";", "<", ">>", "$",
+        "@",
+    ] {
         for (at, _) in text.char_indices().step_by(7) {
             survives(&format!("{}{odd}{}", &text[..at], &text[at..]));
         }
@@ -70,7 +73,12 @@ fn deep_nesting_is_refused_and_does_not_overflow() {
         survives(&format!("INSERT INTO t {};", deep("(SELECT * FROM ", ")", count)));
         survives(&format!("INSERT INTO t SELECT {} FROM s;", "NOT ".repeat(count)));
         survives(&format!("{}{}INSERT INTO t SELECT {}a, b FROM s;", source(), target(), "a + ".repeat(count)));
-        survives(&format!("{}{}INSERT INTO t {}SELECT a, b FROM s;", source(), target(), "SELECT a, b FROM s UNION ALL ".repeat(count)));
+        survives(&format!(
+            "{}{}INSERT INTO t {}SELECT a, b FROM s;",
+            source(),
+            target(),
+            "SELECT a, b FROM s UNION ALL ".repeat(count)
+        ));
         survives(&format!("{}{}INSERT INTO t SELECT a{} b FROM s;", source(), target(), "[1]".repeat(count)));
     }
 }
@@ -83,7 +91,11 @@ fn quotes_and_comments_have_to_be_closed() {
     check("CREATE TABLE \"t (a INT);", "OF0202", "write \" where");
     check("SET 'lanes' = '2'; /* what", "OF0202", "a comment is not closed");
     check_place("SET 'lanes' = '2';\n  /* what", 2, "/*");
-    check("CREATE TABLE t (a INT) WITH ('x = 'y',\n 'z' = 'u');\nSET 'lanes' = '1' '", "OF0202", "the missing quote may be there");
+    check(
+        "CREATE TABLE t (a INT) WITH ('x = 'y',\n 'z' = 'u');\nSET 'lanes' = '1' '",
+        "OF0202",
+        "the missing quote may be there",
+    );
 }
 
 #[test]

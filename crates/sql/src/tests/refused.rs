@@ -124,7 +124,11 @@ fn declarations_are_consistent() {
     check("CREATE TABLE x (ab INT, PRIMARY KEY (AB) NOT ENFORCED);", "OF0217", "did you mean ab?");
     check("CREATE TABLE x (a INT, PRIMARY KEY (a));", "OF0212", "needs NOT ENFORCED");
     check("CREATE TABLE x (a INT PRIMARY KEY ENFORCED);", "OF0212", "cannot be ENFORCED");
-    check("CREATE TABLE x (a INT PRIMARY KEY NOT ENFORCED, PRIMARY KEY (a) NOT ENFORCED);", "OF0212", "two primary keys");
+    check(
+        "CREATE TABLE x (a INT PRIMARY KEY NOT ENFORCED, PRIMARY KEY (a) NOT ENFORCED);",
+        "OF0212",
+        "two primary keys",
+    );
     check("CREATE TABLE x (a INT, b AS a, PRIMARY KEY (b) NOT ENFORCED);", "OF0212", "not a physical column");
     check("CREATE TABLE x (a INT, PRIMARY KEY (a, a) NOT ENFORCED);", "OF0208", "listed twice");
     check("CREATE TABLE x (a INT, PRIMARY KEY () NOT ENFORCED);", "OF0201", "a column of the key");
@@ -197,13 +201,19 @@ fn options_are_known_complete_and_right() {
     check(&files(", 'what' = 'ever'"), "OF0223", "'filesystem' has no option 'what'");
     check(&files(", 'json.fail-on-missing-field' = 'yes'"), "OF0225", "takes true or false, not 'yes'");
     check(&files(", 'json.timestamp-format.standard' = 'ISO8601'"), "OF0225", "did you mean 'ISO-8601'?");
-    check(&files(", 'json.fail-on-missing-field' = 'true', 'json.ignore-parse-errors' = 'true'"), "OF0226", "both be true");
+    check(
+        &files(", 'json.fail-on-missing-field' = 'true', 'json.ignore-parse-errors' = 'true'"),
+        "OF0226",
+        "both be true",
+    );
     check(&files(", 'csv.field-delimiter' = ';'"), "OF0226", "does not fit the other options");
     check(&files(", 'source.monitor-interval' = 'often'"), "OF0225", "a duration such as");
     check(&files(", 'source.monitor-interval' = '0 s'"), "OF0225", "above zero");
     check(&files(", 'on-error' = 'ignore'"), "OF0225", "dead-letter, stop, skip");
     check(&files(", 'on-error' = 'stop', 'json.ignore-parse-errors' = 'true'"), "OF0226", "means 'on-error' = 'skip'");
-    let raw = |options: &str| format!("CREATE TABLE s (a BIGINT, b STRING) WITH ('connector' = 'filesystem'{options});\n{}{INSERT}", target());
+    let raw = |options: &str| {
+        format!("CREATE TABLE s (a BIGINT, b STRING) WITH ('connector' = 'filesystem'{options});\n{}{INSERT}", target())
+    };
     check(&raw(""), "OF0224", "'path'");
     check(&raw(""), "OF0224", "'format'");
     check(&raw(", 'path' = 's3://b/c', 'format' = 'json'"), "OF0225", "local file system");
@@ -218,7 +228,10 @@ fn options_are_known_complete_and_right() {
     );
     check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.array-element-delimiter' = ''"), "OF0226", "not empty");
     let one = |column: &str, options: &str| {
-        format!("CREATE TABLE s ({column}) WITH ('connector' = 'filesystem', 'path' = 'x', 'format' = 'raw'{options});\n{}INSERT INTO t SELECT 1, 'x' FROM s;", target())
+        format!(
+            "CREATE TABLE s ({column}) WITH ('connector' = 'filesystem', 'path' = 'x', 'format' = 'raw'{options});\n{}INSERT INTO t SELECT 1, 'x' FROM s;",
+            target()
+        )
     };
     check(&one("a DATE", ""), "OF0230", "cannot give the type of a");
     check(&one("a STRING", ", 'raw.charset' = 'UTF-16'"), "OF0225", "one of UTF-8");
@@ -233,7 +246,8 @@ fn metadata_is_known_and_has_a_type_that_holds_it() {
     check(&files(", line BOOLEAN METADATA"), "OF0216", "'line' cannot be BOOLEAN");
     check(&files(", m INT METADATA FROM 'file.path'"), "OF0216", "declare m STRING METADATA");
     check(&files(", m STRING METADATA FROM topic"), "OF0201", "a metadata key in single quotes");
-    let sink = format!("{}{}{INSERT}", source(), target_with("a BIGINT, b STRING, m BIGINT METADATA FROM 'offset'", ""));
+    let sink =
+        format!("{}{}{INSERT}", source(), target_with("a BIGINT, b STRING, m BIGINT METADATA FROM 'offset'", ""));
     check(&sink, "OF0216", "METADATA … VIRTUAL");
 }
 
@@ -244,15 +258,40 @@ fn targets_are_complete_and_name_a_database() {
     check(&writes("'connector' = 'jdbc', 'url' = 'jdbc:sqlite:x.db'"), "OF0224", "'table-name' = 't'");
     check(&writes("'connector' = 'jdbc', 'url' = 'jdbc:mysql://h/d', 'table-name' = 't'"), "OF0221", "'mysql'");
     check(&writes("'connector' = 'jdbc', 'url' = 'nonsense', 'table-name' = 't'"), "OF0232", "names no database");
-    check(&writes("'connector' = 'postgres', 'url' = 'sqlite:x.db', 'table-name' = 't'"), "OF0226", "not one of 'postgres'");
-    check(&writes("'connector' = 'sqlite', 'url' = 'postgresql://h/d', 'table-name' = 't'"), "OF0226", "not one of 'sqlite'");
-    check(&writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 'a.b.c'"), "OF0219", "more than a schema");
+    check(
+        &writes("'connector' = 'postgres', 'url' = 'sqlite:x.db', 'table-name' = 't'"),
+        "OF0226",
+        "not one of 'postgres'",
+    );
+    check(
+        &writes("'connector' = 'sqlite', 'url' = 'postgresql://h/d', 'table-name' = 't'"),
+        "OF0226",
+        "not one of 'sqlite'",
+    );
+    check(
+        &writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 'a.b.c'"),
+        "OF0219",
+        "more than a schema",
+    );
     check(&writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 'a.'"), "OF0219", "schema.table");
-    check(&writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 't', 'password' = 'p'"), "OF0226", "SQLite");
-    check(&writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-nme' = 't'"), "OF0223", "did you mean table-name?");
-    check(&writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 't', 'schema' = 'x'"), "OF0223", "schema.table");
+    check(
+        &writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 't', 'password' = 'p'"),
+        "OF0226",
+        "SQLite",
+    );
+    check(
+        &writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-nme' = 't'"),
+        "OF0223",
+        "did you mean table-name?",
+    );
+    check(
+        &writes("'connector' = 'sqlite', 'url' = 'sqlite:x.db', 'table-name' = 't', 'schema' = 'x'"),
+        "OF0223",
+        "schema.table",
+    );
     check(&writes("'connector' = 'print', 'url' = 'x'"), "OF0223", "'print' has no option 'url'");
-    let computed = format!("{}{}INSERT INTO t (a, c) SELECT a, b FROM s;", source(), target_with("a BIGINT, c AS a", ""));
+    let computed =
+        format!("{}{}INSERT INTO t (a, c) SELECT a, b FROM s;", source(), target_with("a BIGINT, c AS a", ""));
     check(&computed, "OF0218", "cannot be written");
     let none = format!("{}{}INSERT INTO t SELECT a FROM s;", source(), target_with("c AS 1", ""));
     check(&none, "OF0218", "no physical column");
@@ -282,7 +321,10 @@ fn write_modes_are_complete_and_exclude_each_other() {
     check(&statement("a BIGINT, b STRING", "UPDATE x SET b = :b WHERE a = :a AND c = :c"), "OF0242", ":c is no column");
     check(&statement("a BIGINT, b STRING", "  "), "OF0225", "an SQL statement");
     check(
-        &writes("a BIGINT, b STRING", ", 'write.statement' = 'UPDATE x SET b = :b WHERE a = :a', 'write.expect-rows' = 'one'"),
+        &writes(
+            "a BIGINT, b STRING",
+            ", 'write.statement' = 'UPDATE x SET b = :b WHERE a = :a', 'write.expect-rows' = 'one'",
+        ),
         "OF0225",
         "not 'one'",
     );

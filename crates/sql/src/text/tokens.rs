@@ -56,11 +56,11 @@ fn complete(
             Ok(Some(tok))
         }
         Token::Word(_) | Token::SingleQuotedString(_) => Ok(Some(tok)),
-        _ if source.text[tok.range.clone()].contains("${") => {
-            Err(vec![Error::config(OF0206, "a variable stands in a string with a prefix").at(&tok.place).help(
-                "write the string without its prefix",
-            )])
-        }
+        _ if source.text[tok.range.clone()].contains("${") => Err(vec![
+            Error::config(OF0206, "a variable stands in a string with a prefix")
+                .at(&tok.place)
+                .help("write the string without its prefix"),
+        ]),
         _ => Ok(Some(tok)),
     }
 }

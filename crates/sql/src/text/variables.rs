@@ -71,7 +71,8 @@ impl Filling<'_> {
         let name_length = text.find(|ch: char| !(ch.is_ascii_alphanumeric() || ch == '_')).unwrap_or(text.len());
         let (name, rest) = text.split_at(name_length);
         if name.is_empty() || name.starts_with(|ch: char| ch.is_ascii_digit()) {
-            self.errors.push(self.malformed(range, "a variable needs a name of letters, digits and underscores".into()));
+            self.errors
+                .push(self.malformed(range, "a variable needs a name of letters, digits and underscores".into()));
             return String::new();
         }
         let value = (self.variables)(name);
@@ -103,11 +104,9 @@ impl Filling<'_> {
             Some(message) => format!("the variable {name} is not set: {message}"),
             None => format!("the variable {name} is not set"),
         };
-        self.errors.push(
-            Error::config(OF0205, text)
-                .at(&self.source.place(range))
-                .help(format!("export {name}=…, name a file of variables with -e FILE, or give a default: ${{{name}:-…}}")),
-        );
+        self.errors.push(Error::config(OF0205, text).at(&self.source.place(range)).help(format!(
+            "export {name}=…, name a file of variables with -e FILE, or give a default: ${{{name}:-…}}"
+        )));
         String::new()
     }
 

@@ -261,11 +261,8 @@ fn wide(op: Operator, a: (i128, u32), b: (i128, u32), scale: u32) -> Option<i256
         Operator::Divide => {
             // x/10^sa ÷ y/10^sb at the result's scale: x · 10^(scale + sb − sa) ÷ y.
             let (up, down) = (scale + b.1, a.1);
-            let (x, y) = if up >= down {
-                (x.checked_mul(ten(up - down)?)?, y)
-            } else {
-                (x, y.checked_mul(ten(down - up)?)?)
-            };
+            let (x, y) =
+                if up >= down { (x.checked_mul(ten(up - down)?)?, y) } else { (x, y.checked_mul(ten(down - up)?)?) };
             divided(x, y)
         }
         _ => {

@@ -108,7 +108,8 @@ fn json_value(args: &[ArrayRef], _: &DataType) -> Planned<ArrayRef> {
 
 /// An object or an array as JSON text.
 fn json_query(args: &[ArrayRef], _: &DataType) -> Planned<ArrayRef> {
-    let part = |value: Option<&Value>| value.filter(|value| value.is_object() || value.is_array()).map(Value::to_string);
+    let part =
+        |value: Option<&Value>| value.filter(|value| value.is_object() || value.is_array()).map(Value::to_string);
     Ok(Arc::new(StringArray::from(each(args, part)?)))
 }
 

@@ -8,7 +8,9 @@ use super::trouble::{Planned, refuse};
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, TimeUnit};
 use datafusion_common::ScalarValue;
-use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
 use onceflow::codes;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -185,10 +187,37 @@ pub(crate) fn udf(own: &'static Own) -> Arc<ScalarUDF> {
 
 /// Functions of DataFusion that depend on the clock, on chance or on the build, or whose meaning is not Flink's.
 const LEFT_OUT: &[&str] = &[
-    "now", "current_timestamp", "current_date", "current_time", "today", "random", "rand", "uuid", "version", "arrow_cast",
-    "arrow_try_cast", "arrow_typeof", "arrow_metadata", "to_timestamp_seconds", "to_timestamp_millis",
-    "to_timestamp_micros", "to_timestamp_nanos", "to_unixtime", "to_local_time", "to_time", "make_time", "union_extract", "union_tag",
-    "input_file_name", "generate_series", "range", "regexp_like", "regexp_match", "regexp_count", "regexp_instr", "to_char",
+    "now",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "today",
+    "random",
+    "rand",
+    "uuid",
+    "version",
+    "arrow_cast",
+    "arrow_try_cast",
+    "arrow_typeof",
+    "arrow_metadata",
+    "to_timestamp_seconds",
+    "to_timestamp_millis",
+    "to_timestamp_micros",
+    "to_timestamp_nanos",
+    "to_unixtime",
+    "to_local_time",
+    "to_time",
+    "make_time",
+    "union_extract",
+    "union_tag",
+    "input_file_name",
+    "generate_series",
+    "range",
+    "regexp_like",
+    "regexp_match",
+    "regexp_count",
+    "regexp_instr",
+    "to_char",
 ];
 
 /// All scalar functions by name, in lower case.

@@ -26,7 +26,14 @@ pub(super) const ALL: &[Own] = &[
         returns: as_text,
         run: regexp_extract,
     },
-    Own { name: "regexp_replace", takes: &[Text, Text, Text], least: 3, variadic: false, returns: as_text, run: regexp_replace },
+    Own {
+        name: "regexp_replace",
+        takes: &[Text, Text, Text],
+        least: 3,
+        variadic: false,
+        returns: as_text,
+        run: regexp_replace,
+    },
     Own { name: "$similar", takes: &[Text, Text], least: 2, variadic: false, returns: as_boolean, run: regexp },
 ];
 
@@ -58,10 +65,7 @@ impl Last {
     }
 }
 
-fn each<T>(
-    args: &[ArrayRef],
-    mut work: impl FnMut(&Regex, &str, usize) -> Option<T>,
-) -> Planned<Vec<Option<T>>> {
+fn each<T>(args: &[ArrayRef], mut work: impl FnMut(&Regex, &str, usize) -> Option<T>) -> Planned<Vec<Option<T>>> {
     let (texts, patterns) = (args[0].as_string::<i32>(), args[1].as_string::<i32>());
     let mut last = Last::default();
     let mut answers = Vec::with_capacity(texts.len());

@@ -314,7 +314,9 @@ fn hex(args: &[ArrayRef], _: &DataType) -> Planned<ArrayRef> {
     if crate::plan::kinds::integer_width(args[0].data_type()).is_some() {
         let numbers = arrow_cast::cast(&args[0], &DataType::Int64)?;
         let numbers = numbers.as_primitive::<Int64Type>();
-        return Ok(Arc::new(numbers.iter().map(|value| value.map(|value| format!("{value:X}"))).collect::<StringArray>()));
+        return Ok(Arc::new(
+            numbers.iter().map(|value| value.map(|value| format!("{value:X}"))).collect::<StringArray>(),
+        ));
     }
     let bytes = bytes_of(&args[0])?;
     Ok(Arc::new(bytes.iter().map(|value| value.map(|bytes| digits(bytes).to_uppercase())).collect::<StringArray>()))

@@ -6,8 +6,8 @@ use crate::plan::trouble::{Planned, refuse};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, Time64MicrosecondType, TimestampMicrosecondType, TimestampNanosecondType};
 use arrow_array::{
-    Array, ArrayRef, Date32Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
-    TimestampNanosecondArray,
+    Array, ArrayRef, Date32Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
@@ -21,12 +21,47 @@ use Takes::{Any, Instant, Integer, Text};
 pub(super) const ALL: &[Own] = &[
     Own { name: "date_format", takes: &[Instant, Text], least: 2, variadic: false, returns: as_text, run: date_format },
     Own { name: "to_timestamp", takes: &[Text, Text], least: 1, variadic: false, returns: as_local, run: to_timestamp },
-    Own { name: "to_timestamp_ltz", takes: &[Any, Any], least: 1, variadic: false, returns: as_zoned, run: to_timestamp_ltz },
+    Own {
+        name: "to_timestamp_ltz",
+        takes: &[Any, Any],
+        least: 1,
+        variadic: false,
+        returns: as_zoned,
+        run: to_timestamp_ltz,
+    },
     Own { name: "to_date", takes: &[Text, Text], least: 1, variadic: false, returns: as_date, run: to_date },
-    Own { name: "from_unixtime", takes: &[Integer, Text], least: 1, variadic: false, returns: as_text, run: from_unixtime },
-    Own { name: "unix_timestamp", takes: &[Text, Text], least: 0, variadic: false, returns: as_bigint, run: unix_timestamp },
-    Own { name: "timestampadd", takes: &[Text, Integer, Instant], least: 3, variadic: false, returns: as_third, run: add },
-    Own { name: "timestampdiff", takes: &[Text, Instant, Instant], least: 3, variadic: false, returns: as_int, run: diff },
+    Own {
+        name: "from_unixtime",
+        takes: &[Integer, Text],
+        least: 1,
+        variadic: false,
+        returns: as_text,
+        run: from_unixtime,
+    },
+    Own {
+        name: "unix_timestamp",
+        takes: &[Text, Text],
+        least: 0,
+        variadic: false,
+        returns: as_bigint,
+        run: unix_timestamp,
+    },
+    Own {
+        name: "timestampadd",
+        takes: &[Text, Integer, Instant],
+        least: 3,
+        variadic: false,
+        returns: as_third,
+        run: add,
+    },
+    Own {
+        name: "timestampdiff",
+        takes: &[Text, Instant, Instant],
+        least: 3,
+        variadic: false,
+        returns: as_int,
+        run: diff,
+    },
     Own { name: "$extract", takes: &[Text, Instant], least: 2, variadic: false, returns: as_bigint, run: extract },
     Own { name: "$floor_to", takes: &[Text, Instant], least: 2, variadic: false, returns: as_second, run: floor_to },
     Own { name: "$ceil_to", takes: &[Text, Instant], least: 2, variadic: false, returns: as_second, run: ceil_to },
@@ -87,7 +122,9 @@ fn parts(pattern: &str) -> Result<Vec<Part>, String> {
             continue;
         }
         let run = letters[index..].iter().take_while(|next| **next == letter).count();
-        parts.push(part(letter, run).ok_or_else(|| format!("'{letter}' in the date pattern '{pattern}' is not supported"))?);
+        parts.push(
+            part(letter, run).ok_or_else(|| format!("'{letter}' in the date pattern '{pattern}' is not supported"))?,
+        );
         index += run;
     }
     Ok(parts)
@@ -237,7 +274,9 @@ fn instants_array(times: Vec<Option<NaiveDateTime>>, to: &DataType) -> Planned<A
     let micros = |time: NaiveDateTime| time.and_utc().timestamp_micros();
     Ok(match to {
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
-            let nanos = times.into_iter().map(|time| time.map(|time| time.and_utc().timestamp_nanos_opt().ok_or_else(overflow)));
+            let nanos = times
+                .into_iter()
+                .map(|time| time.map(|time| time.and_utc().timestamp_nanos_opt().ok_or_else(overflow)));
             let values = nanos.map(Option::transpose).collect::<Planned<Vec<_>>>()?;
             Arc::new(TimestampNanosecondArray::from(values).with_timezone_opt(zone.clone()))
         }
@@ -547,7 +586,8 @@ fn timestamp_text(args: &[ArrayRef], _: &DataType) -> Planned<ArrayRef> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => 6,
         _ => 9,
     };
-    let pattern = if digits == 0 { "yyyy-MM-dd HH:mm:ss".into() } else { format!("yyyy-MM-dd HH:mm:ss.{}", "S".repeat(digits)) };
+    let pattern =
+        if digits == 0 { "yyyy-MM-dd HH:mm:ss".into() } else { format!("yyyy-MM-dd HH:mm:ss.{}", "S".repeat(digits)) };
     let parts = parts(&pattern).expect("the pattern is one of ours");
     let texts = instants(&args[0])?.into_iter().map(|time| time.map(|time| written(time, &parts)));
     Ok(Arc::new(texts.collect::<StringArray>()))

@@ -14,8 +14,16 @@ use Takes::{Any, Integer};
 
 /// Functions that the text calls, and that the planner replaces by what they mean.
 pub(crate) const VOLATILE: &[&str] = &[
-    "current_timestamp", "now", "current_row_timestamp", "localtimestamp", "current_date", "current_time", "localtime", "rand",
-    "rand_integer", "uuid",
+    "current_timestamp",
+    "now",
+    "current_row_timestamp",
+    "localtimestamp",
+    "current_date",
+    "current_time",
+    "localtime",
+    "rand",
+    "rand_integer",
+    "uuid",
 ];
 
 /// The hidden column that says which record, in which epoch.
@@ -34,7 +42,14 @@ pub(super) const ALL: &[Own] = &[
     Own { name: "rand_integer", takes: &[Integer, Integer], least: 2, variadic: false, returns: as_int, run: unplaced },
     Own { name: "uuid", takes: &[Integer], least: 1, variadic: false, returns: as_text, run: unplaced },
     Own { name: "$rand", takes: &[Any, Integer], least: 2, variadic: false, returns: as_double, run: rand },
-    Own { name: "$rand_integer", takes: &[Any, Integer, Integer], least: 3, variadic: false, returns: as_int, run: rand_integer },
+    Own {
+        name: "$rand_integer",
+        takes: &[Any, Integer, Integer],
+        least: 3,
+        variadic: false,
+        returns: as_int,
+        run: rand_integer,
+    },
     Own { name: "$uuid", takes: &[Any, Integer], least: 2, variadic: false, returns: as_text, run: uuid },
 ];
 

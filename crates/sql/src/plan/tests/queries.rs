@@ -29,10 +29,11 @@ fn rows_are_projected_and_filtered() {
         &["1 o: 2, b", "2 o: 3, a", "3 o: 4, c"],
     );
     check(&one("a BIGINT, b STRING", "INSERT INTO o (b, a) SELECT s, id FROM t WHERE id = 1;"), ORDERS, &["0 o: 1, a"]);
-    check(&one("a BIGINT, b STRING", "INSERT INTO o (a) SELECT id FROM t WHERE id < 3;"), ORDERS, &[
-        "0 o: 1, NULL",
-        "1 o: 2, NULL",
-    ]);
+    check(
+        &one("a BIGINT, b STRING", "INSERT INTO o (a) SELECT id FROM t WHERE id < 3;"),
+        ORDERS,
+        &["0 o: 1, NULL", "1 o: 2, NULL"],
+    );
     check(&one("a INT, b INT", "INSERT INTO o SELECT 1, 1 FROM t WHERE flag;"), ORDERS, &["0 o: 1, 1", "2 o: 1, 1"]);
     check(&one("a BIGINT, b BIGINT", "INSERT INTO o SELECT id, id FROM t WHERE id = 2;"), ORDERS, &["1 o: 2, 2"]);
     check(&one("a BIGINT, b STRING", "INSERT INTO o SELECT x.id, x.s FROM t AS x WHERE false;"), ORDERS, &[]);
@@ -69,7 +70,10 @@ fn several_inserts_share_one_transaction_and_their_failures() {
 #[test]
 fn unions_keep_all_rows() {
     check(
-        &one("a BIGINT, b STRING", "INSERT INTO o SELECT id, s FROM t WHERE n = 10 UNION ALL SELECT id + 100, 'x' FROM t WHERE n = 10;"),
+        &one(
+            "a BIGINT, b STRING",
+            "INSERT INTO o SELECT id, s FROM t WHERE n = 10 UNION ALL SELECT id + 100, 'x' FROM t WHERE n = 10;",
+        ),
         ORDERS,
         &["0 o: 1, a", "0 o: 101, x"],
     );
@@ -96,7 +100,10 @@ fn arrays_are_unnested() {
         &["0 o: 1, 2", "2 o: 3, 3"],
     );
     check(
-        &one("a BIGINT, b STRING, c INT", "INSERT INTO o SELECT id, sku, qty * 2 FROM t CROSS JOIN UNNEST(items) AS i(sku, qty);"),
+        &one(
+            "a BIGINT, b STRING, c INT",
+            "INSERT INTO o SELECT id, sku, qty * 2 FROM t CROSS JOIN UNNEST(items) AS i(sku, qty);",
+        ),
         ORDERS,
         &["0 o: 1, x, 2", "2 o: 3, y, 4", "2 o: 3, z, 6"],
     );
@@ -106,7 +113,10 @@ fn arrays_are_unnested() {
         &["0 o: 1, 1", "0 o: 1, 2", "1 o: 2, NULL", "2 o: 3, 3", "3 o: 4, NULL"],
     );
     check(
-        &one("a BIGINT, b INT, c INT", "INSERT INTO o SELECT id, x, pos FROM t CROSS JOIN UNNEST(arr) WITH ORDINALITY AS u(x, pos);"),
+        &one(
+            "a BIGINT, b INT, c INT",
+            "INSERT INTO o SELECT id, x, pos FROM t CROSS JOIN UNNEST(arr) WITH ORDINALITY AS u(x, pos);",
+        ),
         ORDERS,
         &["0 o: 1, 1, 1", "0 o: 1, 2, 2", "2 o: 3, 3, 1"],
     );
@@ -126,7 +136,10 @@ fn constants_need_no_state() {
     );
     check(&one("a BIGINT, b INT", "INSERT INTO o SELECT id, (SELECT 5) FROM t WHERE id = 1;"), ORDERS, &["0 o: 1, 5"]);
     check(
-        &one("a BIGINT, b STRING", "INSERT INTO o SELECT id, c.word FROM t JOIN (VALUES (10, 'ten'), (20, 'twenty')) AS c(k, word) ON t.n = c.k;"),
+        &one(
+            "a BIGINT, b STRING",
+            "INSERT INTO o SELECT id, c.word FROM t JOIN (VALUES (10, 'ten'), (20, 'twenty')) AS c(k, word) ON t.n = c.k;",
+        ),
         ORDERS,
         &["0 o: 1, ten", "1 o: 2, twenty"],
     );
@@ -228,15 +241,18 @@ fn only_what_is_used_is_decoded_and_equal_parts_run_once() {
          INSERT INTO o SELECT id FROM v; INSERT INTO p SELECT id, m FROM v WHERE m > 11;",
     );
     let pipeline = compiled(&text).expect("it compiles");
-    assert_eq!(pipeline.branches[0].operators, [
-        vec!["scan t: id, n, flag (3 of 16 columns)", "filter flag", "project id AS a", "write o: append"],
-        vec![
-            "scan t: id, n, flag (3 of 16 columns)",
-            "filter flag",
-            "project id, n + 1 AS m",
-            "filter m > 11",
-            "project id AS a, m AS b",
-            "write p: append",
-        ],
-    ]);
+    assert_eq!(
+        pipeline.branches[0].operators,
+        [
+            vec!["scan t: id, n, flag (3 of 16 columns)", "filter flag", "project id AS a", "write o: append"],
+            vec![
+                "scan t: id, n, flag (3 of 16 columns)",
+                "filter flag",
+                "project id, n + 1 AS m",
+                "filter m > 11",
+                "project id AS a, m AS b",
+                "write p: append",
+            ],
+        ]
+    );
 }
