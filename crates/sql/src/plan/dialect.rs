@@ -4,9 +4,9 @@
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    Query, Select, SelectItem, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Query, Select, SelectItem, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
@@ -118,8 +118,23 @@ fn rewritten(expr: &Expr) -> Option<Expr> {
             };
             Some(call(name, vec![cast, number(length)]))
         }
+        Expr::CompoundFieldAccess { root, access_chain } => fields(root, access_chain),
         _ => None,
     }
+}
+
+/// `rows[1].name`: behind a subscript a name is a field.
+fn fields(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
+    let subscript = chain.iter().position(|access| matches!(access, AccessExpr::Subscript(_)))?;
+    let mut access_chain = chain.to_vec();
+    let mut changed = false;
+    for access in access_chain.iter_mut().skip(subscript) {
+        if let AccessExpr::Dot(Expr::Identifier(name)) = access {
+            *access = AccessExpr::Dot(text(&name.value));
+            changed = true;
+        }
+    }
+    changed.then(|| Expr::CompoundFieldAccess { root: Box::new(root.clone()), access_chain })
 }
 
 /// `CAST(x AS VARCHAR(3))` cuts, `CAST(x AS CHAR(3))` cuts and pads.

@@ -39,7 +39,7 @@ pub(crate) fn finished(expr: Expr, schema: &DFSchema) -> Planned<Expr> {
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let simplifier = ExprSimplifier::new(context);
     let coerced = simplifier.coerce(expr, schema)?;
-    simplifier.simplify(coerced)
+    Ok(simplifier.simplify(coerced.clone()).unwrap_or(coerced))
 }
 
 /// An expression that can be evaluated.

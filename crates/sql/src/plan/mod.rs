@@ -31,7 +31,7 @@ use rel::Op;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use target::{Sink, Writing};
-use trouble::explain;
+use trouble::explain_in;
 
 /// Plans the INSERTs that go to one home. `inserts` are indices into the script's INSERTs, `targets` the names of the branch's
 /// tables in the order of their indices. `Err` is of kind `Config`, with its place in the text.
@@ -77,7 +77,9 @@ struct Branch<'a> {
 impl<'a> Branch<'a> {
     fn insert(&mut self, index: usize, insert: &'a InsertDecl) -> Result<()> {
         let file = &self.script.file;
-        let fail = |error| explain(error, file, &insert.place);
+        let views = self.script.views.iter().map(|view| &*view.query);
+        let queries: Vec<_> = [&*insert.query].into_iter().chain(views).collect();
+        let fail = |error| explain_in(error, file, &queries, &insert.place);
         let (table, spec) = self.target(insert)?;
         let writing = Writing::new(insert, index, (table, spec), file)?;
         let catalog = self.lowering.catalog;

@@ -120,7 +120,8 @@ impl Graph {
     }
 
     /// Adds a projection, leaving it out where it changes nothing.
-    pub(crate) fn project(&mut self, input: NodeId, exprs: Vec<(Computed, String)>) -> NodeId {
+    pub(crate) fn project(&mut self, input: NodeId, mut exprs: Vec<(Computed, String)>) -> NodeId {
+        let input = self.renamed_from(input, &mut exprs).unwrap_or(input);
         let schema = self.node(input).schema();
         let mut names = BTreeSet::new();
         let fields: Vec<FieldRef> = exprs
@@ -137,6 +138,20 @@ impl Graph {
             && same_names(&node.fields, &fields)
             && exprs.iter().zip(&fields).all(|(computed, field)| column_name(&computed.expr) == Some(field.name()));
         if same { input } else { self.add(Op::Project { input, exprs }, fields) }
+    }
+
+    /// The input of a projection below, where both only rename: then one of them is enough.
+    fn renamed_from(&self, input: NodeId, exprs: &mut [(Computed, String)]) -> Option<NodeId> {
+        let node = self.node(input);
+        let Op::Project { input: below, exprs: lower } = &node.op else { return None };
+        let origin = |computed: &Computed| {
+            let name = column_name(&computed.expr)?;
+            let index = node.fields.iter().position(|field| field.name() == name)?;
+            column_name(&lower[index].expr)
+        };
+        let names = exprs.iter().map(|(computed, _)| origin(computed).cloned()).collect::<Option<Vec<_>>>()?;
+        exprs.iter_mut().zip(names).for_each(|((computed, _), name)| computed.expr = column(&name));
+        Some(*below)
     }
 
     /// Adds an unnesting.

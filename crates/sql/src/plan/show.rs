@@ -3,7 +3,7 @@
 use super::functions::{POSITION, arith};
 use super::kinds::sql_type;
 use super::lower::{Call, GroupColumn, GroupPart};
-use super::rel::{Graph, NOW, NodeId, Op};
+use super::rel::{Computed, Graph, NOW, NodeId, Op, column_name};
 use super::trouble::sql_types;
 use arrow_schema::ArrowError;
 use datafusion_common::{DataFusionError, ScalarValue};
@@ -157,6 +157,9 @@ fn line(graph: &Graph, needed: &[BTreeSet<usize>], id: NodeId, tables: &[String]
             Some(format!("scan {}: {listed} ({} of {all} columns)", tables[*table], names.len()))
         }
         Op::One => None,
+        Op::Project { input, exprs } if only_renames(exprs) && matches!(graph.node(*input).op, Op::Project { .. }) => {
+            None
+        }
         Op::Project { exprs, .. } => {
             let item = |index: &usize| {
                 let (text, name) = (expr(&exprs[*index].expr), plain(node.fields[*index].name()));
@@ -176,6 +179,10 @@ fn line(graph: &Graph, needed: &[BTreeSet<usize>], id: NodeId, tables: &[String]
         Op::Cross { rows, .. } => Some(format!("repeat for {} constant rows", rows.num_rows())),
         Op::Union { inputs } => Some(format!("unite {} inputs", inputs.len())),
     }
+}
+
+fn only_renames(exprs: &[Computed]) -> bool {
+    exprs.iter().all(|computed| column_name(&computed.expr).is_some())
 }
 
 /// Words with commas between.

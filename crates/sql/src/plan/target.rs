@@ -134,7 +134,7 @@ impl<'a> Writing<'a> {
                 self.spec.name,
                 names.join(", ")
             )),
-            false => error,
+            false => error.help(format!("select exactly the columns that '{}' takes, in this order", self.spec.name)),
         }))
     }
 

@@ -5,7 +5,9 @@
 use datafusion_common::{Column, DataFusionError, SchemaError, Span as PlanSpan};
 use onceflow::codes::{self, Code};
 use onceflow::{Error, Place};
+use sqlparser::ast::{Expr, Query, Spanned, Visit, Visitor};
 use sqlparser::tokenizer::Span;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What a planning step gives.
@@ -40,8 +42,44 @@ pub(crate) fn refuse<T>(code: Code, message: impl Into<String>) -> Planned<T> {
     Err(carry(Error::config(code, message)))
 }
 
+/// Translates an error of the planner of some queries. `fallback` is the place where nothing better is known.
+pub(crate) fn explain_in(error: DataFusionError, file: &Arc<str>, queries: &[&Query], fallback: &Place) -> Error {
+    let error = translated(error, file);
+    let called = queries.iter().find_map(|query| call_named_in(error.message(), query, file));
+    error.at(&called.unwrap_or_else(|| fallback.clone()))
+}
+
+/// The first call of a function that a message names.
+fn call_named_in(message: &str, query: &Query, file: &Arc<str>) -> Option<Place> {
+    struct Search<'a>(Vec<&'a str>);
+    impl Visitor for Search<'_> {
+        type Break = Span;
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Span> {
+            match expr {
+                Expr::Function(function)
+                    if self.0.iter().any(|word| function.name.to_string().eq_ignore_ascii_case(word)) =>
+                {
+                    ControlFlow::Break(function.name.span())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let words = message.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    let upper = words.filter(|word| word.chars().count() > 1 && !word.chars().any(char::is_lowercase)).collect();
+    match query.visit(&mut Search(upper)) {
+        ControlFlow::Break(span) => place_of(file, span),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
 /// Translates an error of the planner. `fallback` is the place where nothing better is known.
 pub(crate) fn explain(error: DataFusionError, file: &Arc<str>, fallback: &Place) -> Error {
+    translated(error, file).at(fallback)
+}
+
+/// The error in our words, at its place where that is known.
+fn translated(error: DataFusionError, file: &Arc<str>) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(|span| place_of_plan(file, span));
     let (innermost, column) = unwrap(error);
     let place = span.or_else(|| column.as_ref().and_then(|column| column_place(column, file)));
@@ -55,7 +93,7 @@ pub(crate) fn explain(error: DataFusionError, file: &Arc<str>, fallback: &Place)
     };
     match place {
         Some(place) => own.at(&place),
-        None => own.at(fallback),
+        None => own,
     }
 }
 
@@ -121,8 +159,20 @@ pub(crate) fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
         .map(|(_, candidate)| candidate)
 }
 
+/// `UPPER does not take (BIGINT)`, out of the planner's words about signatures.
+fn wrong_arguments(text: &str) -> Option<Error> {
+    let (_, call) = text.split_once("No function matches the given name and argument types '")?;
+    let (name, types) = call.split_once('\'')?.0.split_once('(')?;
+    let (name, types) = (name.trim_start_matches('$').to_uppercase(), sql_types(types.trim_end_matches(')')));
+    let error = Error::config(codes::OF0305, format!("{name} does not take ({types})"));
+    Some(error.help("cast the argument: `CAST(x AS STRING)`, `CAST(x AS BIGINT)`"))
+}
+
 fn of_text(error: &DataFusionError) -> Error {
     let text = error.strip_backtrace();
+    if let Some(error) = wrong_arguments(&text) {
+        return error;
+    }
     let text = plain(&text);
     let code = if text.contains("oerc") || text.contains("type") { codes::OF0305 } else { codes::OF0306 };
     Error::config(code, text)

@@ -252,8 +252,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("row", "struct"),
     ("ceiling", "ceil"),
     ("truncate", "trunc"),
-    ("date_add_unit", "timestampadd"),
-    ("sha", "sha256"),
+    ("sign", "signum"),
 ];
 
 /// STRING.

@@ -244,13 +244,7 @@ fn only_what_is_used_is_decoded_and_equal_parts_run_once() {
     assert_eq!(
         pipeline.branches[0].operators,
         [
-            vec![
-                "scan t: id, n, flag (3 of 16 columns)",
-                "filter flag",
-                "project id, n + 1 AS m",
-                "project id AS a",
-                "write o: append"
-            ],
+            vec!["scan t: id, n, flag (3 of 16 columns)", "filter flag", "project id AS a", "write o: append"],
             vec![
                 "scan t: id, n, flag (3 of 16 columns)",
                 "filter flag",

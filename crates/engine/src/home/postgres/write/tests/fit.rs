@@ -19,7 +19,8 @@ async fn check(lab: &Lab, spec: &TableSpec, code: Code, words: &str) {
     assert!(error.message().contains(words), "{error:?}");
     assert!(!error.helps().is_empty(), "{error:?}");
     assert!(error.place().is_some(), "{error:?}");
-    let mends = |help: &&String| ["CREATE", "ALTER", "GRANT"].iter().any(|word| help.starts_with(word)) && !help.contains('…');
+    let mends =
+        |help: &&String| ["CREATE", "ALTER", "GRANT"].iter().any(|word| help.starts_with(word)) && !help.contains('…');
     if let Some(help) = error.helps().iter().find(mends) {
         lab.sql(help).await;
         check_tables(&lab.client, std::slice::from_ref(spec), false)
@@ -60,8 +61,11 @@ fn every_finding_names_what_mends_it() {
         lab.sql("CREATE TABLE ident (k bigint GENERATED ALWAYS AS IDENTITY, v bigint)").await;
         check(&lab, &append("ident", &["k", "v"]), codes::OF0735, "GENERATED ALWAYS AS IDENTITY").await;
 
-        lab.sql("CREATE VIEW w AS SELECT 1::bigint AS k; CREATE TABLE ruled (k bigint); \
-                 CREATE RULE r AS ON INSERT TO ruled DO INSTEAD NOTHING").await;
+        lab.sql(
+            "CREATE VIEW w AS SELECT 1::bigint AS k; CREATE TABLE ruled (k bigint); \
+                 CREATE RULE r AS ON INSERT TO ruled DO INSTEAD NOTHING",
+        )
+        .await;
         check(&lab, &append("w", &["k"]), codes::OF0736, "is a view").await;
         check(&lab, &append("ruled", &["k"]), codes::OF0736, "has rules").await;
         let error = findings(&lab, &[append(&"x".repeat(64), &["k"])]).await;
@@ -77,7 +81,12 @@ fn all_findings_come_in_one_error() {
         let specs = [ints("a", &["k", "x"], 1, WriteMode::Upsert), ints("b", &["k"], 0, WriteMode::Append)];
         let error = findings(&lab, &specs).await;
         let all = format!("{error:?}");
-        for words in ["column 'k' is declared BIGINT", "has no column 'x'", "NOT NULL without a default", "table 'b' does not exist"] {
+        for words in [
+            "column 'k' is declared BIGINT",
+            "has no column 'x'",
+            "NOT NULL without a default",
+            "table 'b' does not exist",
+        ] {
             assert!(all.contains(words), "{words} is missing in {all}");
         }
         for code in ["OF0731", "OF0734", "OF0730"] {
@@ -121,7 +130,11 @@ fn all_types() -> Vec<(&'static str, DataType, &'static str)> {
         ("ts", DataType::Timestamp(TimeUnit::Nanosecond, None), "TIMESTAMP(9)"),
         ("tz", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), "TIMESTAMP_LTZ(3)"),
         ("l", list, "ARRAY<INT>"),
-        ("Weird \"name\" é", DataType::Struct(vec![arrow_schema::Field::new("a", DataType::Int64, true)].into()), "ROW<a BIGINT>"),
+        (
+            "Weird \"name\" é",
+            DataType::Struct(vec![arrow_schema::Field::new("a", DataType::Int64, true)].into()),
+            "ROW<a BIGINT>",
+        ),
     ]
 }
 
@@ -136,8 +149,12 @@ fn a_created_table_fits_its_declaration() {
         lab.sql(&found.to_create[0]).await;
         let found = check_tables(&lab.client, std::slice::from_ref(&spec), true).await.unwrap();
         assert_eq!((found.to_create.len(), found.identities.len()), (0, 1));
-        let columns = lab.rows("SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute \
-                                WHERE attrelid = '\"Größe \"\"x\"\"\"'::regclass AND attnum > 0 ORDER BY attnum").await;
+        let columns = lab
+            .rows(
+                "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute \
+                                WHERE attrelid = '\"Größe \"\"x\"\"\"'::regclass AND attnum > 0 ORDER BY attnum",
+            )
+            .await;
         assert_eq!(columns[0], "(b,boolean,t)");
         assert_eq!(columns[5], "(s,text,t)");
         assert_eq!(columns[12], "(tz,\"timestamp(3) with time zone\",f)");
@@ -150,7 +167,10 @@ fn a_created_table_fits_its_declaration() {
 #[test]
 fn quoted_names_are_exact() {
     lab("quoted", async |lab| {
-        lab.sql("CREATE TABLE \"We\"\"ird; Ä\" (\"select\" bigint PRIMARY KEY, \"A b\" bigint, \"a B\" bigint DEFAULT 7)").await;
+        lab.sql(
+            "CREATE TABLE \"We\"\"ird; Ä\" (\"select\" bigint PRIMARY KEY, \"A b\" bigint, \"a B\" bigint DEFAULT 7)",
+        )
+        .await;
         let spec = ints("We\"ird; Ä", &["select", "A b"], 1, WriteMode::Merge(vec![None, Some(MergeOp::Sum)]));
         let mut writer = lab.writer(&[spec]).await;
         for _ in 0..2 {
@@ -192,9 +212,13 @@ fn missing_privileges_come_with_their_grant() {
             lab.sql(&grant).await;
         }
         lab.sql(&format!("SET ROLE {role}")).await;
-        lab.write_once(std::slice::from_ref(&spec), &work(vec![set(0, batch(vec![int_column([1]), int_column([2])]))])).await;
+        lab.write_once(std::slice::from_ref(&spec), &work(vec![set(0, batch(vec![int_column([1]), int_column([2])]))]))
+            .await;
         // Columns are enough.
-        lab.sql(&format!("RESET ROLE; REVOKE ALL ON p FROM {role}; GRANT INSERT (k, v) ON p TO {role}; SET ROLE {role}")).await;
+        lab.sql(&format!(
+            "RESET ROLE; REVOKE ALL ON p FROM {role}; GRANT INSERT (k, v) ON p TO {role}; SET ROLE {role}"
+        ))
+        .await;
         let append = ints("p", &["k", "v"], 0, WriteMode::Append);
         let found = check_tables(&lab.client, std::slice::from_ref(&append), false).await.unwrap();
         assert_eq!(found.has_rows, [true]);
@@ -220,7 +244,8 @@ fn what_is_worth_knowing_is_said() {
 fn statements_are_judged_by_the_server() {
     lab("judged_statements", async |lab| {
         lab.sql("CREATE TABLE s (id bigint PRIMARY KEY, n int)").await;
-        let columns = [("id", DataType::Int64, "BIGINT"), ("name", DataType::Utf8, "STRING"), ("f", DataType::Float64, "DOUBLE")];
+        let columns =
+            [("id", DataType::Int64, "BIGINT"), ("name", DataType::Utf8, "STRING"), ("f", DataType::Float64, "DOUBLE")];
         let check = async |sql: &str, code: Code, words: &str| {
             let mode = WriteMode::Statement { sql: sql.to_owned(), expect_rows: None, place: place() };
             let error = findings(&lab, &[table("st", &columns, 0, mode)]).await;

@@ -37,7 +37,9 @@ pub(super) fn lab<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> 
     runtime.block_on(async {
         let schema = format!("pgw_{name}_{}", std::process::id());
         let client = connect(&url).await;
-        let create = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}; SET search_path = {schema}, public");
+        let create = format!(
+            "DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}; SET search_path = {schema}, public"
+        );
         client.batch_execute(&create).await.unwrap();
         test(Lab { client, schema: schema.clone(), url: url.clone() }).await;
         connect(&url).await.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
@@ -84,7 +86,8 @@ impl Lab {
     /// Rows of a query as texts.
     pub async fn rows(&self, query: &str) -> Vec<String> {
         let sql = format!("SELECT q::text FROM ({query}) q");
-        let rows = self.client.query(&sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {:?}", error.as_db_error()));
+        let rows =
+            self.client.query(&sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {:?}", error.as_db_error()));
         rows.iter().map(|row| row.get(0)).collect()
     }
 

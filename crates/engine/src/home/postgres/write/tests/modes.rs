@@ -64,7 +64,8 @@ fn new_keys_go_in_by_copy_and_known_ones_are_updated() {
             let values: Vec<i64> = keys.iter().map(|key| key * 1_000 + from).collect();
             let written = lab.write(&mut writer, &work(vec![set(0, pairs(&keys, &values))])).await;
             assert_eq!((written.rows, written.refused.len()), (vec![u64::try_from(count).unwrap()], 0));
-            let ok = format!("SELECT count(*) FROM o WHERE k >= {from} AND k < {} AND v = k * 1000 + {from}", from + count);
+            let ok =
+                format!("SELECT count(*) FROM o WHERE k >= {from} AND k < {} AND v = k * 1000 + {from}", from + count);
             assert_eq!(lab.rows(&ok).await, [format!("({count})")]);
         }
         assert_eq!(lab.rows("SELECT count(*), min(k), max(k) FROM o").await, ["(30000,0,29999)"]);
@@ -137,7 +138,9 @@ fn merging_does_not_depend_on_how_rows_come_together() {
         };
         let keys: Vec<i64> = (0..60).map(|row| row * 17 % 7).collect();
         let mut all = vec![int_column(keys)];
-        all.extend((1..8).map(|column| Arc::new((0..60).map(|row| value(row, column)).collect::<Int64Array>()) as ArrayRef));
+        all.extend(
+            (1..8).map(|column| Arc::new((0..60).map(|row| value(row, column)).collect::<Int64Array>()) as ArrayRef),
+        );
         let all = batch(all);
         let mut seen = Vec::new();
         for step in [60, 7, 1] {
@@ -225,14 +228,22 @@ fn keys_are_equal_when_the_server_says_so() {
             ("public.citext", ["Key", "kEY", "other"]),
             ("char(5)", ["ab", "ab ", "b"]),
             ("text COLLATE lax", ["Straße", "straße", "x"]),
-            ("uuid", ["A0EEBC999C0B4EF8BB6D6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+            (
+                "uuid",
+                [
+                    "A0EEBC999C0B4EF8BB6D6BB9BD380A11",
+                    "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                    "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                ],
+            ),
             ("inet", ["10.0.0.1/32", "10.0.0.1", "10.0.0.2"]),
             ("jsonb", ["{\"a\":1}", "{\"a\": 1}", "{}"]),
         ];
         for (kind, [one, same, other]) in kinds {
             for way in ["upsert", "merge"] {
                 lab.sql(&format!("DROP TABLE IF EXISTS l; CREATE TABLE l (k {kind} PRIMARY KEY, v bigint)")).await;
-                let mode = if way == "merge" { WriteMode::Merge(vec![None, Some(MergeOp::Sum)]) } else { WriteMode::Upsert };
+                let mode =
+                    if way == "merge" { WriteMode::Merge(vec![None, Some(MergeOp::Sum)]) } else { WriteMode::Upsert };
                 let spec = table("l", &[("k", DataType::Utf8, "STRING"), ("v", DataType::Int64, "BIGINT")], 1, mode);
                 let rows = batch(vec![text_column(&[other, same, one, same, one]), int_column([1, 2, 4, 8, 16])]);
                 let written = lab.write_once(&[spec], &work(vec![set(0, rows)])).await;
@@ -249,7 +260,8 @@ fn keys_are_equal_when_the_server_says_so() {
 fn equal_floats_are_one_key() {
     lab("float_keys", async |lab| {
         lab.sql("CREATE TABLE f (k double precision PRIMARY KEY, v bigint)").await;
-        let spec = table("f", &[("k", DataType::Float64, "DOUBLE"), ("v", DataType::Int64, "BIGINT")], 1, WriteMode::Upsert);
+        let spec =
+            table("f", &[("k", DataType::Float64, "DOUBLE"), ("v", DataType::Int64, "BIGINT")], 1, WriteMode::Upsert);
         let keys = Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN, 1.0]);
         let written = lab.write_once(&[spec], &work(vec![set(0, batch(vec![Arc::new(keys), int_column(1..6)]))])).await;
         assert_eq!(written.refused, []);
@@ -264,21 +276,21 @@ fn statements_are_executed_in_the_order_of_the_records() {
         lab.sql("INSERT INTO acc VALUES ('a', 0), ('b', 0)").await;
         let sql = "UPDATE acc SET balance = balance + :delta, log = log || ',' || :delta::bigint::text -- :x\n WHERE id = :account";
         let mode = WriteMode::Statement { sql: sql.to_owned(), expect_rows: Some(1), place: place() };
-        let spec = table("acc", &[("account", DataType::Utf8, "STRING"), ("delta", DataType::Int64, "BIGINT")], 0, mode);
+        let spec =
+            table("acc", &[("account", DataType::Utf8, "STRING"), ("delta", DataType::Int64, "BIGINT")], 0, mode);
         let accounts = ["a", "b", "nobody", "a", "b"];
-        let first = (
-            vec![records(1, 0, 3)],
-            vec![set(0, batch(vec![text_column(&accounts[..3]), int_column([1, 2, 3])]))],
-        );
-        let second = (
-            vec![records(0, 7, 2)],
-            vec![set(0, batch(vec![text_column(&accounts[3..]), int_column([4, 5])]))],
-        );
+        let first =
+            (vec![records(1, 0, 3)], vec![set(0, batch(vec![text_column(&accounts[..3]), int_column([1, 2, 3])]))]);
+        let second =
+            (vec![records(0, 7, 2)], vec![set(0, batch(vec![text_column(&accounts[3..]), int_column([4, 5])]))]);
         let work = work_of(vec![first, second]);
         let written = lab.write_once(&[spec], &work).await;
         assert_eq!(written.rows, [4]);
         let found = refused(&work, &written);
-        assert_eq!(found, [(2, String::new(), "the statement touched 0 rows, and 'write.expect-rows' is 1".to_owned())]);
+        assert_eq!(
+            found,
+            [(2, String::new(), "the statement touched 0 rows, and 'write.expect-rows' is 1".to_owned())]
+        );
         assert_eq!(written.refused[0].code, codes::OF0751);
         assert_eq!(lab.rows("SELECT * FROM acc ORDER BY id").await, ["(a,5.00,\",4,1\")", "(b,7.00,\",5,2\")"]);
     });
@@ -288,10 +300,16 @@ fn statements_are_executed_in_the_order_of_the_records() {
 fn a_statement_may_be_a_query_or_cast_its_parameters() {
     lab("statement_kinds", async |lab| {
         lab.sql("CREATE TABLE ips (ip inet, n numeric); CREATE TYPE mood AS ENUM ('ok')").await;
-        lab.sql("CREATE FUNCTION put(i inet, m mood) RETURNS void LANGUAGE sql AS 'INSERT INTO ips VALUES (i, 1)'").await;
+        lab.sql("CREATE FUNCTION put(i inet, m mood) RETURNS void LANGUAGE sql AS 'INSERT INTO ips VALUES (i, 1)'")
+            .await;
         let text = |name| (name, DataType::Utf8, "STRING");
         let statement = |sql: &str| WriteMode::Statement { sql: sql.to_owned(), expect_rows: None, place: place() };
-        let insert = table("one", &[text("ip"), ("f", DataType::Float64, "DOUBLE")], 0, statement("INSERT INTO ips VALUES (:ip, :f::float8)"));
+        let insert = table(
+            "one",
+            &[text("ip"), ("f", DataType::Float64, "DOUBLE")],
+            0,
+            statement("INSERT INTO ips VALUES (:ip, :f::float8)"),
+        );
         let call = table("two", &[text("ip"), text("mood")], 0, statement("SELECT put(:ip, :mood)"));
         let work = work(vec![
             set(0, batch(vec![text_column(&["::1", "bad"]), Arc::new(Float64Array::from(vec![Some(0.5), None]))])),
@@ -325,7 +343,8 @@ fn grouped_rows_are_units_of_their_own() {
 fn rows_lie_in_slices_of_larger_arrays() {
     lab("slices", async |lab| {
         lab.sql("CREATE TABLE s (k bigint, t text)").await;
-        let spec = table("s", &[("k", DataType::Int64, "BIGINT"), ("t", DataType::Utf8, "STRING")], 0, WriteMode::Append);
+        let spec =
+            table("s", &[("k", DataType::Int64, "BIGINT"), ("t", DataType::Utf8, "STRING")], 0, WriteMode::Append);
         let names: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
         let texts = text_column(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let all = batch(vec![int_column(0..100), texts]);

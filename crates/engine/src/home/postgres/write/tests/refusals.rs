@@ -12,16 +12,20 @@ fn numbered(count: i64) -> RecordBatch {
 async fn check_modes(lab: &Lab, bad: &[i64]) {
     let count = 3_000;
     let list = bad.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let statement = WriteMode::Statement { sql: "INSERT INTO b VALUES (:k, :v)".to_owned(), expect_rows: Some(1), place: place() };
-    let modes = [WriteMode::Append, WriteMode::Upsert, WriteMode::Merge(vec![None, None]), WriteMode::InsertIgnore, statement];
+    let statement =
+        WriteMode::Statement { sql: "INSERT INTO b VALUES (:k, :v)".to_owned(), expect_rows: Some(1), place: place() };
+    let modes =
+        [WriteMode::Append, WriteMode::Upsert, WriteMode::Merge(vec![None, None]), WriteMode::InsertIgnore, statement];
     for mode in modes {
         lab.sql("DROP TABLE IF EXISTS b").await;
-        lab.sql(&format!("CREATE TABLE b (k bigint PRIMARY KEY, v bigint, CONSTRAINT fine CHECK (k NOT IN ({list})))")).await;
+        lab.sql(&format!("CREATE TABLE b (k bigint PRIMARY KEY, v bigint, CONSTRAINT fine CHECK (k NOT IN ({list})))"))
+            .await;
         let key = usize::from(mode.is_keyed());
         let spec = ints("b", &["k", "v"], key, mode.clone());
         let work = work(vec![set(0, numbered(count))]);
         let written = lab.write_once(&[spec], &work).await;
-        let found: BTreeSet<i64> = offsets(&work, &written).iter().map(|offset| i64::try_from(*offset).unwrap() - 100).collect();
+        let found: BTreeSet<i64> =
+            offsets(&work, &written).iter().map(|offset| i64::try_from(*offset).unwrap() - 100).collect();
         assert_eq!(found, bad.iter().copied().collect(), "{mode:?}");
         let first = &written.refused[0];
         assert_eq!((first.sqlstate.as_str(), first.code), ("23514", codes::OF0750));
@@ -29,7 +33,11 @@ async fn check_modes(lab: &Lab, bad: &[i64]) {
         assert_eq!(first.row, format!("{{\"k\": {}, \"v\": {}}}", bad[0], bad[0] * 10));
         let left = u64::try_from(count).unwrap() - bad.len() as u64;
         assert_eq!(written.rows, [left], "{mode:?}");
-        assert_eq!(lab.rows("SELECT count(*), count(DISTINCT k) FROM b").await, [format!("({left},{left})")], "{mode:?}");
+        assert_eq!(
+            lab.rows("SELECT count(*), count(DISTINCT k) FROM b").await,
+            [format!("({left},{left})")],
+            "{mode:?}"
+        );
     }
 }
 
@@ -52,7 +60,10 @@ fn many_bad_rows_are_found_row_by_row() {
 #[test]
 fn rows_of_one_record_go_in_together_or_not_at_all() {
     lab("units", async |lab| {
-        lab.sql("CREATE TABLE one (k bigint, v bigint); CREATE TABLE two (k bigint PRIMARY KEY CHECK (k <> 2), v bigint)").await;
+        lab.sql(
+            "CREATE TABLE one (k bigint, v bigint); CREATE TABLE two (k bigint PRIMARY KEY CHECK (k <> 2), v bigint)",
+        )
+        .await;
         let one = ints("one", &["k", "v"], 0, WriteMode::Append);
         let two = ints("two", &["k", "v"], 1, WriteMode::Upsert);
         let work = work(vec![set(0, numbered(5)), set(1, numbered(5))]);
@@ -70,12 +81,16 @@ fn a_foreign_key_refuses_and_a_deferred_one_waits_for_later_rows() {
     alone("foreign", async |lab| {
         for deferred in ["", "DEFERRABLE INITIALLY DEFERRED"] {
             lab.sql("DROP TABLE IF EXISTS child, parent; CREATE TABLE parent (id bigint PRIMARY KEY)").await;
-            let create = format!("CREATE TABLE child (id bigint, parent bigint CONSTRAINT known REFERENCES parent {deferred})");
+            let create =
+                format!("CREATE TABLE child (id bigint, parent bigint CONSTRAINT known REFERENCES parent {deferred})");
             lab.sql(&create).await;
             let child = ints("child", &["id", "parent"], 0, WriteMode::Append);
             let parent = ints("parent", &["id"], 0, WriteMode::Append);
             // The children come first; three have no parent at all, in a later or any table.
-            let children = batch(vec![int_column(0..40), int_column((0..40).map(|row| if row % 15 == 7 { 999 } else { row % 5 }))]);
+            let children = batch(vec![
+                int_column(0..40),
+                int_column((0..40).map(|row| if row % 15 == 7 { 999 } else { row % 5 })),
+            ]);
             let parents = batch(vec![int_column(0..5)]);
             let specs = [child, parent];
             let order = if deferred.is_empty() { [1, 0] } else { [0, 1] };
@@ -84,7 +99,8 @@ fn a_foreign_key_refuses_and_a_deferred_one_waits_for_later_rows() {
                     let mut set = set(table, if table == 0 { children.clone() } else { parents.clone() });
                     // Parents are records of their own, behind the children.
                     let from = if table == 0 { 0 } else { 40 };
-                    set.ordinals = Some((0..u32::try_from(set.rows.num_rows()).unwrap()).map(|row| row + from).collect());
+                    set.ordinals =
+                        Some((0..u32::try_from(set.rows.num_rows()).unwrap()).map(|row| row + from).collect());
                     set
                 })
                 .into_iter()
@@ -105,7 +121,8 @@ fn a_foreign_key_refuses_and_a_deferred_one_waits_for_later_rows() {
 fn a_second_try_does_not_change_which_record_is_last() {
     lab("second_try", async |lab| {
         lab.sql("CREATE TABLE parent (id bigint PRIMARY KEY); CREATE TABLE child (id bigint PRIMARY KEY, parent bigint REFERENCES parent)").await;
-        let specs = [ints("parent", &["id"], 0, WriteMode::Append), ints("child", &["id", "parent"], 1, WriteMode::Upsert)];
+        let specs =
+            [ints("parent", &["id"], 0, WriteMode::Append), ints("child", &["id", "parent"], 1, WriteMode::Upsert)];
         // Record 0: key 1 refers to parent 7, which is record 2; record 1: key 1 without a parent; record 3 is bad for good.
         let parents: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
         let mut parent = set(0, batch(vec![int_column([7])]));
@@ -166,8 +183,14 @@ fn a_row_without_a_partition_is_refused() {
 fn a_policy_refuses_single_rows() {
     lab("policy", async |lab| {
         let role = format!("pgw_policy_{}", std::process::id());
-        lab.sql(&format!("CREATE ROLE {role}; CREATE TABLE r (k bigint, v bigint); ALTER TABLE r ENABLE ROW LEVEL SECURITY")).await;
-        lab.sql(&format!("CREATE POLICY small ON r USING (true) WITH CHECK (k < 3); GRANT SELECT, INSERT ON r TO {role}")).await;
+        lab.sql(&format!(
+            "CREATE ROLE {role}; CREATE TABLE r (k bigint, v bigint); ALTER TABLE r ENABLE ROW LEVEL SECURITY"
+        ))
+        .await;
+        lab.sql(&format!(
+            "CREATE POLICY small ON r USING (true) WITH CHECK (k < 3); GRANT SELECT, INSERT ON r TO {role}"
+        ))
+        .await;
         lab.sql(&format!("GRANT USAGE, CREATE ON SCHEMA {} TO {role}; SET ROLE {role}", lab.schema)).await;
         let spec = ints("r", &["k", "v"], 0, WriteMode::Append);
         let found = check_tables(&lab.client, std::slice::from_ref(&spec), false).await.unwrap();

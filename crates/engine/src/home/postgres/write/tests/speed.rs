@@ -47,7 +47,8 @@ async fn measure(lab: &Lab, what: &str, mode: WriteMode, key: &str, step: i64, r
 fn speed_of_the_ways_in() {
     lab("speed", async |lab| {
         let rows = payments(1_000_000, 0);
-        let targets: Vec<types::Target> = (0..6).map(|at| if matches!(at, 0 | 2 | 3) { int8() } else { text() }).collect();
+        let targets: Vec<types::Target> =
+            (0..6).map(|at| if matches!(at, 0 | 2 | 3) { int8() } else { text() }).collect();
         let start = Instant::now();
         let block = rows::Block::new(rows, &targets, 0);
         let mut out = Vec::with_capacity(1 << 20);
@@ -77,5 +78,11 @@ fn int8() -> types::Target {
 }
 
 fn text() -> types::Target {
-    types::Target { wire: types::Wire::Text { chars_max: None }, carrier: "text".to_owned(), oid: 25, cast: None, loose: false }
+    types::Target {
+        wire: types::Wire::Text { chars_max: None },
+        carrier: "text".to_owned(),
+        oid: 25,
+        cast: None,
+        loose: false,
+    }
 }

@@ -57,7 +57,12 @@ async fn write_by(lab: &Lab, writer: &mut Writer, way: &str, rows: RecordBatch) 
     Some(written)
 }
 
-fn column<A: Array + 'static>(name: &'static str, declared: &'static str, pg: &'static str, array: A) -> (Declared, &'static str, ArrayRef) {
+fn column<A: Array + 'static>(
+    name: &'static str,
+    declared: &'static str,
+    pg: &'static str,
+    array: A,
+) -> (Declared, &'static str, ArrayRef) {
     let array: ArrayRef = Arc::new(array);
     ((name, array.data_type().clone(), declared), pg, array)
 }
@@ -79,7 +84,12 @@ fn numbers_go_in_exactly() {
             column("num", "BIGINT", "numeric", Int64Array::from(vec![Some(i64::MIN), None, Some(120_000)])),
             column("f4", "FLOAT", "real", Float32Array::from(vec![Some(1.5), None, Some(f32::NAN)])),
             column("f48", "FLOAT", "double precision", Float32Array::from(vec![Some(0.1), None, Some(f32::INFINITY)])),
-            column("f8", "DOUBLE", "double precision", Float64Array::from(vec![Some(f64::NEG_INFINITY), None, Some(1e300)])),
+            column(
+                "f8",
+                "DOUBLE",
+                "double precision",
+                Float64Array::from(vec![Some(f64::NEG_INFINITY), None, Some(1e300)]),
+            ),
             column("i2f", "SMALLINT", "real", Int16Array::from(vec![Some(-7), None, Some(32767)])),
             column("i4f", "INT", "float8", Int32Array::from(vec![Some(i32::MIN), None, Some(1)])),
             column("d", "DECIMAL(12, 2)", "numeric(12, 2)", decimals([Some(-123_456_789_012), None, Some(5)], 12, 2)),
@@ -102,7 +112,8 @@ fn numbers_go_in_exactly() {
 #[test]
 fn texts_bytes_and_json_go_in_exactly() {
     lab("texts", async |lab| {
-        lab.sql("CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; CREATE TYPE mood AS ENUM ('sad', 'happy ☃')").await;
+        lab.sql("CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; CREATE TYPE mood AS ENUM ('sad', 'happy ☃')")
+            .await;
         lab.sql("CREATE DOMAIN short AS varchar(5) CHECK (VALUE <> 'no'); CREATE DOMAIN shorter AS short").await;
         let text = |values: [Option<&str>; 2]| StringArray::from(values.to_vec());
         let uuid = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";
@@ -143,7 +154,8 @@ fn what_flink_has_no_type_for_is_cast_from_text() {
             column("p", "STRING", "point", text("(1,2)")),
             column("o", "STRING", "\"char\"", text("z")),
         ];
-        let expected = ["(10.0.0.1/8,08:00:2b:01:02:03,\"1 day 02:00:00\",\"[1,4)\",<a/>,101,\"(1,2)\",z)", "(,,,,,,,)"];
+        let expected =
+            ["(10.0.0.1/8,08:00:2b:01:02:03,\"1 day 02:00:00\",\"[1,4)\",<a/>,101,\"(1,2)\",z)", "(,,,,,,,)"];
         check(&lab, &columns, &expected).await;
     });
 }
@@ -156,9 +168,19 @@ fn dates_and_times_go_in_exactly() {
             column("d", "DATE", "date", Date32Array::from(vec![Some(0), None, Some(-719_529)])),
             column("t3", "TIME(3)", "time(3)", Time32MillisecondArray::from(vec![Some(1), None, Some(86_399_999)])),
             column("t6", "TIME(6)", "time", Time64MicrosecondArray::from(vec![Some(1), None, Some(86_400_000_000)])),
-            column("ts3", "TIMESTAMP(3)", "timestamp(3)", TimestampMillisecondArray::from(vec![Some(1), None, Some(-1)])),
+            column(
+                "ts3",
+                "TIMESTAMP(3)",
+                "timestamp(3)",
+                TimestampMillisecondArray::from(vec![Some(1), None, Some(-1)]),
+            ),
             column("ts6", "TIMESTAMP(6)", "timestamp", TimestampMicrosecondArray::from(vec![Some(1), None, Some(-1)])),
-            column("ts9", "TIMESTAMP(9)", "timestamp", TimestampNanosecondArray::from(vec![Some(1_000), None, Some(-1_000)])),
+            column(
+                "ts9",
+                "TIMESTAMP(9)",
+                "timestamp",
+                TimestampNanosecondArray::from(vec![Some(1_000), None, Some(-1_000)]),
+            ),
             column("tss", "TIMESTAMP(0)", "timestamp", TimestampSecondArray::from(vec![Some(1), None, Some(-1)])),
             column(
                 "tz",
@@ -166,7 +188,12 @@ fn dates_and_times_go_in_exactly() {
                 "timestamptz",
                 TimestampMillisecondArray::from(vec![Some(0), None, Some(1_750_000_000_123)]).with_timezone("UTC"),
             ),
-            column("cut", "TIMESTAMP(6)", "timestamp(0)", TimestampMicrosecondArray::from(vec![Some(5_000_000), None, Some(0)])),
+            column(
+                "cut",
+                "TIMESTAMP(6)",
+                "timestamp(0)",
+                TimestampMicrosecondArray::from(vec![Some(5_000_000), None, Some(0)]),
+            ),
         ];
         check(&lab, &columns, &[
             "(1970-01-01,00:00:00.001,00:00:00.000001,\"1970-01-01 00:00:00.001\",\"1970-01-01 00:00:00.000001\",\
@@ -253,7 +280,8 @@ fn structs() -> StructArray {
 #[test]
 fn a_value_that_does_not_fit_is_refused_alone() {
     lab("unfit", async |lab| {
-        lab.sql("CREATE TABLE u (a smallint, t varchar(3), n numeric(5, 1), d date, ts timestamp(3), u uuid, l int[])").await;
+        lab.sql("CREATE TABLE u (a smallint, t varchar(3), n numeric(5, 1), d date, ts timestamp(3), u uuid, l int[])")
+            .await;
         let decimal = DataType::Decimal128(20, 3);
         let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
         let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
@@ -275,8 +303,19 @@ fn a_value_that_does_not_fit_is_refused_alone() {
         let mut lists = ListBuilder::new(arrow_array::builder::Int64Builder::new());
         (0..rows).for_each(|row| lists.append_value([Some(if row == 7 { 1 << 33 } else { 1 })]));
         let at = |bad: usize, value: i64, fine: i64| (0..rows).map(move |row| if row == bad { value } else { fine });
-        let texts: Vec<&str> = (0..rows).map(|row| ["ok", "four", "a\0b"][if row == 2 { 1 } else if row == 3 { 2 } else { 0 }]).collect();
-        let uuids: Vec<&str> = (0..rows).map(|row| if row == 6 { "x" } else { "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" }).collect();
+        let texts: Vec<&str> = (0..rows)
+            .map(|row| {
+                ["ok", "four", "a\0b"][if row == 2 {
+                    1
+                } else if row == 3 {
+                    2
+                } else {
+                    0
+                }]
+            })
+            .collect();
+        let uuids: Vec<&str> =
+            (0..rows).map(|row| if row == 6 { "x" } else { "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" }).collect();
         let decimals = Decimal128Array::from_iter_values(at(4, 1_234, 1_200).map(i128::from));
         let columns: Vec<ArrayRef> = vec![
             int_column(at(1, 40_000, 1)),
@@ -289,17 +328,21 @@ fn a_value_that_does_not_fit_is_refused_alone() {
         ];
         let work = work(vec![set(0, batch(columns))]);
         let written = lab.write_once(&[spec], &work).await;
-        let whys: Vec<String> = refused(&work, &written).into_iter().map(|(offset, _, why)| format!("{offset} {why}")).collect();
-        assert_eq!(whys, [
-            "101 column 'a': 40000 is out of range for smallint",
-            "102 column 't': a text of 4 characters is too long for the 3 that the column keeps",
-            "103 column 't': the text holds a NUL character, which PostgreSQL cannot store",
-            "104 column 'n': 1.234 has more than the 1 digits after the point that the column keeps",
-            "105 column 'd': the date 2147483647 days after 1970-01-01 is beyond PostgreSQL's calendar",
-            "106 column 'u': 'x' is no UUID",
-            "107 column 'l': element 1: 8589934592 is out of range for integer",
-            "108 column 'ts': the value has digits of a second beyond the 3 that the column keeps (1 / 1000000 s)",
-        ]);
+        let whys: Vec<String> =
+            refused(&work, &written).into_iter().map(|(offset, _, why)| format!("{offset} {why}")).collect();
+        assert_eq!(
+            whys,
+            [
+                "101 column 'a': 40000 is out of range for smallint",
+                "102 column 't': a text of 4 characters is too long for the 3 that the column keeps",
+                "103 column 't': the text holds a NUL character, which PostgreSQL cannot store",
+                "104 column 'n': 1.234 has more than the 1 digits after the point that the column keeps",
+                "105 column 'd': the date 2147483647 days after 1970-01-01 is beyond PostgreSQL's calendar",
+                "106 column 'u': 'x' is no UUID",
+                "107 column 'l': element 1: 8589934592 is out of range for integer",
+                "108 column 'ts': the value has digits of a second beyond the 3 that the column keeps (1 / 1000000 s)",
+            ]
+        );
         assert_eq!(written.rows, [1]);
         assert_eq!(lab.rows("SELECT count(*) FROM u").await, ["(1)"]);
     });
@@ -313,14 +356,22 @@ fn a_value_that_only_the_server_can_judge_is_refused_alone() {
         let text = |name| (name, DataType::Utf8, "STRING");
         let spec = table(
             "j",
-            &[text("m"), text("b"), ("e", DataType::Int64, "BIGINT"), ("n", DataType::Int64, "BIGINT"), text("i"), text("a")],
+            &[
+                text("m"),
+                text("b"),
+                ("e", DataType::Int64, "BIGINT"),
+                ("n", DataType::Int64, "BIGINT"),
+                text("i"),
+                text("a"),
+            ],
             0,
             WriteMode::Append,
         );
         let pick = |bad: usize, value: &'static str, fine: &'static str| -> ArrayRef {
             text_column(&(0..7).map(|row| if row == bad { value } else { fine }).collect::<Vec<_>>())
         };
-        let not_null: ArrayRef = Arc::new(StringArray::from((0..7).map(|row| (row != 6).then_some("x")).collect::<Vec<_>>()));
+        let not_null: ArrayRef =
+            Arc::new(StringArray::from((0..7).map(|row| (row != 6).then_some("x")).collect::<Vec<_>>()));
         let columns = vec![
             pick(1, "glad", "sad"),
             pick(2, "{", "{}"),
@@ -331,9 +382,9 @@ fn a_value_that_only_the_server_can_judge_is_refused_alone() {
         ];
         let work = work(vec![set(0, batch(columns))]);
         let written = lab.write_once(&[spec], &work).await;
-        let codes: Vec<(u64, String)> = refused(&work, &written).into_iter().map(|(offset, state, _)| (offset, state)).collect();
-        let expected =
-            [(101, "22P02"), (102, "22P02"), (103, "23514"), (104, "22003"), (105, "22P02"), (106, "23502")];
+        let codes: Vec<(u64, String)> =
+            refused(&work, &written).into_iter().map(|(offset, state, _)| (offset, state)).collect();
+        let expected = [(101, "22P02"), (102, "22P02"), (103, "23514"), (104, "22003"), (105, "22P02"), (106, "23502")];
         assert_eq!(codes, expected.map(|(offset, state)| (offset, state.to_owned())));
         assert_eq!(lab.rows("SELECT * FROM j").await, ["(sad,{},2,99.0,::1,x)"]);
         assert!(written.refused[2].row.contains("\"e\": 3"), "{}", written.refused[2].row);
