@@ -100,10 +100,11 @@ fn name(script: &Script, chosen: &Chosen, findings: &mut Findings) -> String {
         return name.clone();
     }
     let stem = Path::new(&*script.file).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    if !script.settings.contains_key("pipeline.name") {
-        if let Err(error) = check_name(&stem) {
-            findings.errors.push(error.note("without SET 'pipeline.name' it is the file's name without its suffix"));
-        }
+    let unnamed = !script.settings.contains_key("pipeline.name");
+    if let (true, Err(error)) = (unnamed, check_name(&stem)) {
+        let end = Source { file: Arc::clone(&script.file), text: Arc::clone(&script.text) }.end();
+        let error = error.note("without SET 'pipeline.name' it is the file's name without its suffix");
+        findings.errors.push(error.at(&end));
     }
     stem
 }

@@ -22,11 +22,10 @@ pub(super) fn factory(
         let error = wrong_value("path", &path, "a file, a folder or a pattern of the local file system");
         reader.findings.errors.push(error);
     }
-    if let (Some(interval), Some(value)) = (interval, reader.value("source.monitor-interval")) {
-        if interval.is_zero() {
-            let error = wrong_value("source.monitor-interval", &value, "a duration above zero");
-            reader.findings.errors.push(error.help("remove it where the source is to end"));
-        }
+    let idle = interval.filter(|interval| interval.is_zero()).and_then(|_| reader.value("source.monitor-interval"));
+    if let Some(value) = idle {
+        let error = wrong_value("source.monitor-interval", &value, "a duration above zero");
+        reader.findings.errors.push(error.help("remove it where the source is to end"));
     }
     let size = |text: &str| value::size(text).and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
     let line_bytes_max = reader.parsed("source.line-bytes-max", "a size such as 16 mb", size).unwrap_or(LINE_BYTES_MAX);
