@@ -241,8 +241,13 @@ pub struct Import {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// A consumer group whose committed offsets to start from
-    #[arg(long, value_name = "GROUP", required_unless_present = "from_table", conflicts_with = "from_table",
-        env = "ONCEFLOW_FROM_GROUP")]
+    #[arg(
+        long,
+        value_name = "GROUP",
+        required_unless_present = "from_table",
+        conflicts_with = "from_table",
+        env = "ONCEFLOW_FROM_GROUP"
+    )]
     pub from_group: Option<String>,
     /// A table in the home that holds offsets
     #[arg(long, value_name = "TABLE", env = "ONCEFLOW_FROM_TABLE")]

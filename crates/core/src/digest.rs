@@ -4,6 +4,7 @@
 //! number of records, so the digest of a multiset does not depend on its order and digests of parts add up.
 //! It detects loss, repetition and change; it is no defence against somebody who chooses records to collide.
 
+use crate::number::hexadecimal;
 use std::fmt;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -41,7 +42,7 @@ impl Fingerprint {
 
     /// Reads the 32 hexadecimal digits that [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+        hexadecimal(text).map(Self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is who: pipelines, shards, partitions, and what makes a source the same source as yesterday.
 
+use crate::number::hexadecimal;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ impl PipelineId {
     /// Reads a UUID as text, with or without hyphens.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(|c| *c != '-').collect();
-        (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok().map(Self)).flatten()
+        hexadecimal(&digits).map(Self)
     }
 }
 

@@ -86,12 +86,8 @@ pub enum ClaimDecision {
 ///
 /// `held` is the claimer's own earlier claim of this shard in this process, if any. A row of a lower generation than `held`
 /// is a restored home: the claim goes on, above both, since generations never go down in memory (invariant 3).
-///
-/// A claimer whose claim got no answer does not know whether it took effect. It claims again with the **same** nonce: a row
-/// that carries it is the claimer's own, and nobody can have moved under it, since its generation was never told to anybody.
-/// With a fresh nonce the claimer would fence itself.
 pub fn decide_claim(row: &ShardRow, held: Option<Held>, nonce: Nonce) -> ClaimDecision {
-    if let Some(held) = held.filter(|_| row.nonce != nonce) {
+    if let Some(held) = held {
         let other_nonce = row.generation == held.generation && row.nonce != held.nonce;
         if row.generation > held.generation || other_nonce {
             return ClaimDecision::Fenced { found: row.generation };

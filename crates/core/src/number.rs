@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+/// Exactly 32 hexadecimal digits: no sign, which the standard library would let pass.
+pub(crate) fn hexadecimal(text: &str) -> Option<u128> {
+    let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits { u128::from_str_radix(text, 16).ok() } else { None }
+}
+
 /// The offset of the **next** record to read in a partition. Never "last done", never negative.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Position(u64);
@@ -180,7 +186,7 @@ impl Nonce {
 
     /// Reads the 32 hexadecimal digits that [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+        hexadecimal(text).map(Self)
     }
 }
 

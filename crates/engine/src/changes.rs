@@ -64,6 +64,18 @@ pub enum WriteMode {
     },
 }
 
+impl WriteMode {
+    /// Whether a conflict with a row that is there is part of the mode.
+    pub fn is_keyed(&self) -> bool {
+        matches!(self, Self::Upsert | Self::Merge(_) | Self::InsertIgnore)
+    }
+
+    /// Whether rows that conflict are left out.
+    pub fn ignores(&self) -> bool {
+        matches!(self, Self::InsertIgnore)
+    }
+}
+
 /// A column of a target table as declared.
 #[derive(Clone, Debug)]
 pub struct ColumnSpec {

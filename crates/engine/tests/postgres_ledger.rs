@@ -6,6 +6,7 @@
 
 mod postgres_support;
 
+use futures_util::FutureExt as _;
 use onceflow::changes::{ColumnSpec, OnError, TableSpec, WriteMode};
 use onceflow::codes;
 use onceflow::core::{
@@ -133,6 +134,86 @@ fn a_paused_owner_that_holds_the_row_is_ended_by_its_successor() {
         assert_eq!(scratch.text("SELECT count(*) FROM onceflow.commit").await, "0");
         let again = old.claim(&request(pipeline, 1, 3, &held)).await.unwrap();
         assert!(matches!(again, Claim::Fenced { .. }), "{again:?}");
+    });
+}
+
+#[test]
+fn a_claim_waits_for_the_commit_in_flight_and_sees_it() {
+    run("in flight", async |scratch| {
+        let (mut old, mut new) = (scratch.home(), scratch.home());
+        let pipeline = founded(&mut *old, 2).await;
+        let mut ledger = claim(&mut *old, pipeline, 2, 1).await;
+        let step = step(&ledger, 3);
+        let closing = closing(&step);
+        let advance = ledger.propose(step).unwrap();
+        let transaction = old.begin(Right::Advance(advance)).await.unwrap();
+        let commit = async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            transaction.commit(&closing).await
+        };
+        let (taken, committed) = futures_util::future::join(claim(&mut *new, pipeline, 2, 2), commit).await;
+        assert!(matches!(committed, Ok(Done::Advanced(_))), "{committed:?}");
+        assert_eq!(epochs(&taken), [Epoch::new(1), Epoch::new(1)]);
+        assert!(taken.positions().all(|row| row.next == Position::new(4) && row.tail.is_some()));
+    });
+}
+
+#[test]
+fn a_move_that_waited_for_a_claim_in_flight_is_fenced() {
+    run("claim in flight", async |scratch| {
+        let mut old = scratch.home();
+        let pipeline = founded(&mut *old, 1).await;
+        let mut ledger = claim(&mut *old, pipeline, 1, 1).await;
+        scratch.run("BEGIN; UPDATE onceflow.shard SET generation = 2, nonce = repeat('b', 32)").await;
+        let finish = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            scratch.run("COMMIT").await;
+        };
+        let (answer, ()) = futures_util::future::join(epoch(&mut *old, &mut ledger, 1), finish).await;
+        assert!(matches!(answer, Err(CommitError::Fenced(_))), "{answer:?}");
+        assert_eq!(scratch.text("SELECT max(next_offset) FROM onceflow.position").await, "0");
+    });
+}
+
+#[test]
+fn a_move_outside_of_its_transaction_moves_nothing() {
+    run("no transaction", async |scratch| {
+        let proxy = Proxy::start(scratch.address());
+        let mut home = open(&scratch.through(&proxy), Vec::new());
+        let pipeline = founded(&mut *home, 1).await;
+        let mut ledger = claim(&mut *home, pipeline, 1, 1).await;
+        epoch(&mut *home, &mut ledger, 1).await.unwrap();
+        proxy.plan(Plan::SpoilBegin);
+        let answer = epoch(&mut *home, &mut ledger, 1).await;
+        assert!(matches!(answer, Err(CommitError::Rejected(_))), "{answer:?}");
+        assert!(proxy.fired.load(Ordering::SeqCst));
+        drop(home);
+        scratch.quiet().await;
+        assert_eq!(scratch.text("SELECT epoch FROM onceflow.shard").await, "1");
+        assert_eq!(scratch.text("SELECT next_offset FROM onceflow.position").await, "2");
+    });
+}
+
+#[test]
+fn a_deferred_constraint_that_fails_in_commit_is_a_rejection() {
+    run("deferred", async |scratch| {
+        let mut home = scratch.home();
+        let pipeline = founded(&mut *home, 1).await;
+        let mut ledger = claim(&mut *home, pipeline, 1, 1).await;
+        scratch
+            .run(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;
+                CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON onceflow.commit DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION refuse()",
+            )
+            .await;
+        let held = ledger.held();
+        let answer = epoch(&mut *home, &mut ledger, 1).await;
+        assert!(matches!(&answer, Err(CommitError::Rejected(e)) if e.message().contains("not today")), "{answer:?}");
+        scratch.run("DROP TRIGGER refuse ON onceflow.commit").await;
+        let mut again = claim_again(&mut *home, pipeline, 1, 2, &held).await;
+        assert_eq!(epochs(&again), [Epoch::FOUNDING]);
+        epoch(&mut *home, &mut again, 1).await.unwrap();
     });
 }
 
@@ -270,8 +351,8 @@ fn a_dropped_transaction_is_rolled_back_before_the_session_is_used_again() {
         assert_eq!(epochs(&again), [Epoch::FOUNDING]);
         // A future that is dropped half-way leaves nothing behind either.
         let advance = again.propose(step(&again, 5)).unwrap();
-        let half = tokio::time::timeout(Duration::ZERO, home.begin(Right::Advance(advance))).await.is_err();
-        assert!(half, "it was too fast to be dropped half-way");
+        let half = home.begin(Right::Advance(advance)).now_or_never().is_none();
+        assert!(half, "no server answers within one poll");
         let mut again = claim_again(&mut *home, pipeline, 1, 3, &again.held()).await;
         epoch(&mut *home, &mut again, 1).await.unwrap();
         assert_eq!(scratch.text("SELECT count(*) FROM onceflow.commit").await, "1");
@@ -376,7 +457,7 @@ fn dead_letters_go_in_whatever_they_hold_and_are_replayed_once() {
         let replay = |dead_letters: Vec<i64>| Replay { pipeline, dead_letters, reason: "mended".to_owned() };
         let transaction = home.begin(Right::Replay(replay(vec![1, 2, 2]))).await.unwrap();
         drop(transaction);
-        for (letters, works) in [(vec![1, 77], false), (vec![2, 1], true), (vec![1], false)] {
+        for (letters, works) in [(vec![1, 77], false), (vec![2, 1, 2], true), (vec![1], false)] {
             let begun = home.begin(Right::Replay(replay(letters))).await;
             assert_eq!(begun.is_ok(), works);
             match begun {
@@ -577,7 +658,7 @@ fn the_desk_reads_and_changes_the_ledger_all_or_none() {
         };
         let event = Statement {
             sql: "INSERT INTO {event} (pipeline, kind, detail, reason) VALUES ($1, 'reset', $2, NULL)".to_owned(),
-            parameters: vec![id.clone(), Cell::Text("{\"a\": [1]}".to_owned())],
+            parameters: vec![id.clone(), Cell::Text("not json, {a}".to_owned())],
             expect_rows: Some(1),
         };
         let refused = desk.execute(&[change(None), change(Some(1))]).await.expect_err("there are two rows");
@@ -585,7 +666,7 @@ fn the_desk_reads_and_changes_the_ledger_all_or_none() {
         assert_eq!(scratch.text("SELECT max(next_offset) FROM onceflow.position").await, "0");
         assert_eq!(desk.execute(&[change(Some(2)), event]).await.unwrap(), [2, 1]);
         let detail = desk.rows("SELECT detail FROM {event} WHERE kind = $1", &[Cell::Text("reset".to_owned())]).await;
-        assert_eq!(detail.unwrap(), [[Cell::Text("{\"a\": [1]}".to_owned())]]);
+        assert_eq!(detail.unwrap(), [[Cell::Text("not json, {a}".to_owned())]]);
     });
 }
 
@@ -606,5 +687,40 @@ fn old_commit_rows_go_but_never_the_one_that_a_shard_stands_on() {
             epoch(&mut *home, &mut ledger, 1).await.unwrap();
         }
         assert_eq!(scratch.text("SELECT count(*) FROM onceflow.commit").await, "64");
+    });
+}
+
+/// Needs a server with TLS, reachable as `localhost`, and its root in `ONCEFLOW_TEST_POSTGRES_ROOT`.
+#[test]
+fn each_sslmode_verifies_what_its_name_says() {
+    let Ok(root) = std::env::var("ONCEFLOW_TEST_POSTGRES_ROOT") else {
+        return println!("not run: each sslmode: ONCEFLOW_TEST_POSTGRES_ROOT is not set");
+    };
+    run("sslmode", async |scratch| {
+        let url = |host: &str, options: &str| {
+            let at = scratch.address();
+            format!("{}?{options}", scratch.url.replace(&at, &at.replace(at.split(':').next().expect("a host"), host)))
+        };
+        let server = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+            WHERE ssl AND datname = current_database() AND pid <> pg_backend_pid()";
+        for (host, options, encrypted) in [
+            ("127.0.0.1", "sslmode=disable".to_owned(), Ok("0")),
+            ("127.0.0.1", "sslmode=prefer".to_owned(), Ok("1")),
+            ("127.0.0.1", "sslmode=require".to_owned(), Ok("1")),
+            ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={root}"), Ok("1")),
+            ("localhost", format!("sslmode=verify-full&sslrootcert={root}"), Ok("1")),
+            ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={root}"), Err(codes::OF0705)),
+            ("localhost", "sslmode=verify-full&sslrootcert=system".to_owned(), Err(codes::OF0705)),
+            ("localhost", "sslmode=verify-ca&sslrootcert=/nowhere".to_owned(), Err(codes::OF0705)),
+        ] {
+            let mut home = open(&url(host, &options), Vec::new());
+            match (home.register(&registration("p")).await, encrypted) {
+                (Ok(_), Ok(sessions)) => assert_eq!(scratch.text(server).await, sessions, "{host} {options}"),
+                (Err(error), Err(code)) => assert_eq!((error.code(), error.kind()), (code, Kind::Config), "{error:?}"),
+                (got, _) => panic!("{host} {options}: {got:?}"),
+            }
+            drop(home);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     });
 }

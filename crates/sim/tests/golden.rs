@@ -42,7 +42,8 @@ impl Golden {
         }
         let dir = folder.path().display().to_string();
         let lookup = |name: &str| (name == "DIR").then(|| dir.clone());
-        let compiled = onceflow_sql::compile("golden.sql", &self.pipeline, &lookup, &onceflow_sql::CompileOptions::default());
+        let compiled =
+            onceflow_sql::compile("golden.sql", &self.pipeline, &lookup, &onceflow_sql::CompileOptions::default());
         let mut pipeline = compiled.map_err(|errors| format!("{errors:#?}"))?;
         surround(&mut pipeline, plan);
         let options = RunOptions { retry_for: Some(Duration::from_secs(60)), ..RunOptions::default() };

@@ -53,7 +53,7 @@ pub async fn pipeline_id(desk: &mut dyn Desk, name: &str, home: &str) -> Result<
     if !desk.exists().await? {
         return Err(unknown(format!("{home} has no ledger"), "run the pipeline first"));
     }
-    let rows = desk.rows("SELECT name, id FROM {pipeline} ORDER BY name", &[]).await?;
+    let rows = desk.rows("SELECT name, pipeline FROM {pipeline} ORDER BY name", &[]).await?;
     let mut names = Vec::new();
     for row in rows {
         let [Cell::Text(found), Cell::Text(id)] = row.as_slice() else {

@@ -15,8 +15,25 @@ use onceflow_sql::CompileOptions;
 use std::path::Path;
 
 const COLUMNS: [&str; 19] = [
-    "id", "source", "topic", "partition", "offset", "timestamp", "key", "value", "headers", "code", "reason", "sqlstate",
-    "place", "target_table", "row", "spans", "created_at", "replayed_at", "replay_reason",
+    "id",
+    "source",
+    "topic",
+    "partition",
+    "offset",
+    "timestamp",
+    "key",
+    "value",
+    "headers",
+    "code",
+    "reason",
+    "sqlstate",
+    "place",
+    "target_table",
+    "row",
+    "spans",
+    "created_at",
+    "replayed_at",
+    "replay_reason",
 ];
 
 /// Runs a command on dead letters.

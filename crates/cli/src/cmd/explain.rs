@@ -57,8 +57,12 @@ fn branch_edges(branch: &Branch) -> Vec<Edge> {
 fn source_edge(source: &dyn onceflow::source::SourceFactory, atomic: bool) -> Edge {
     let (exactly_once, class, why) = match (source.caveat(), atomic) {
         (Some(caveat), _) => (false, "at least once", caveat),
-        (None, true) => (true, "exactly once", "read from the position in the ledger, which moves with the rows".to_owned()),
-        (None, false) => (false, "at least once", "no home keeps the position: a restart reads from the start-up mode".to_owned()),
+        (None, true) => {
+            (true, "exactly once", "read from the position in the ledger, which moves with the rows".to_owned())
+        }
+        (None, false) => {
+            (false, "at least once", "no home keeps the position: a restart reads from the start-up mode".to_owned())
+        }
     };
     Edge { from: source.name().to_owned(), to: "logic".to_owned(), exactly_once, class, why }
 }
@@ -156,9 +160,9 @@ fn as_json(pipeline: &Pipeline, edges: &[Edge]) -> serde_json::Value {
         let sources = branch.sources.iter().map(|source| {
             serde_json::json!({"name": source.name(), "connector": source.connector(), "reads": source.describe()})
         });
-        let tables = branch.tables.iter().map(|table| {
-            serde_json::json!({"name": &*table.name, "target": table.target(), "mode": mode(&table.mode)})
-        });
+        let tables = branch.tables.iter().map(
+            |table| serde_json::json!({"name": &*table.name, "target": table.target(), "mode": mode(&table.mode)}),
+        );
         serde_json::json!({"home": branch.home.describe(), "sources": sources.collect::<Vec<_>>(),
             "tables": tables.collect::<Vec<_>>(), "operators": branch.operators})
     });

@@ -23,8 +23,12 @@ pub fn run(import: &Import, common: &Common, talk: &Talk) -> Answer {
         let at = At { home: branch.home.clone(), pipeline: loaded.pipeline.name.clone() };
         let imported = on_this_thread(import_into(&at, &loaded.pipeline, branch, import))??;
         let rows = counted(imported.0, "partition");
-        talk.say(&format!("{}: {rows} imported into {}, {} without an offset start at their beginning",
-            at.pipeline, at.home.describe(), imported.1));
+        talk.say(&format!(
+            "{}: {rows} imported into {}, {} without an offset start at their beginning",
+            at.pipeline,
+            at.home.describe(),
+            imported.1
+        ));
     }
     Ok(0)
 }
@@ -80,7 +84,9 @@ async fn refuse_present(home: &mut dyn Home, pipeline: PipelineId, at: &At) -> R
     }
     Err(Error::config(codes::OF0110, format!("pipeline '{}' has a ledger already", at.pipeline))
         .note("import is for the first start: it would overwrite what was committed since")
-        .help("decide about single partitions with `onceflow ledger reset`, or begin anew after `onceflow ledger forget`"))
+        .help(
+            "decide about single partitions with `onceflow ledger reset`, or begin anew after `onceflow ledger forget`",
+        ))
 }
 
 async fn from_table(
@@ -96,8 +102,11 @@ async fn from_table(
     let mut offsets = BTreeMap::new();
     for row in desk.rows(&sql, &[]).await? {
         let [Cell::Text(topic), Cell::Int(number), Cell::Int(offset)] = row.as_slice() else {
-            return Err(Error::config(codes::OF0111, format!("'{table}' has a row without topic, partition and offset: {row:?}"))
-                .help("name its columns with --topic-column, --partition-column and --offset-column"));
+            return Err(Error::config(
+                codes::OF0111,
+                format!("'{table}' has a row without topic, partition and offset: {row:?}"),
+            )
+            .help("name its columns with --topic-column, --partition-column and --offset-column"));
         };
         let matches = |own: &&Partition| *own.topic == **topic && i64::from(own.number) == *number;
         let next = if import.offset_is == OffsetIs::Last { offset + 1 } else { *offset };

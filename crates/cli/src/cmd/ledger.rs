@@ -97,8 +97,7 @@ async fn history(desk: &mut dyn Desk, pipeline: PipelineId, limit: u32) -> Resul
     );
     let mut rows = desk.rows(&sql, &[Cell::Text(pipeline.to_string())]).await?;
     rows.iter_mut().for_each(|row| row[2] = spans(&row[2]));
-    let columns =
-        ["commit", "committed_at", "spans", "records", "used", "filtered", "late", "dead", "skipped"];
+    let columns = ["commit", "committed_at", "spans", "records", "used", "filtered", "late", "dead", "skipped"];
     Ok(Table::of(&columns, rows))
 }
 
@@ -115,8 +114,9 @@ fn spans(cell: &Cell) -> Cell {
 }
 
 async fn events(desk: &mut dyn Desk, pipeline: PipelineId, limit: u32) -> Result<Table, Error> {
-    let sql =
-        format!("SELECT id, at, kind, detail, reason FROM {{event}} WHERE pipeline = $1 ORDER BY id DESC LIMIT {limit}");
+    let sql = format!(
+        "SELECT id, at, kind, detail, reason FROM {{event}} WHERE pipeline = $1 ORDER BY id DESC LIMIT {limit}"
+    );
     let rows = desk.rows(&sql, &[Cell::Text(pipeline.to_string())]).await?;
     Ok(Table::of(&["event", "at", "kind", "detail", "reason"], rows))
 }
@@ -139,7 +139,8 @@ pub fn event(pipeline: PipelineId, kind: &str, detail: &str, reason: &str) -> St
 pub fn parse_partition(text: &str) -> Result<(String, u32), Error> {
     let parsed = text.rsplit_once('/').and_then(|(topic, number)| Some((topic.to_owned(), number.parse().ok()?)));
     parsed.ok_or_else(|| {
-        Error::config(codes::OF0108, format!("'{text}' is no partition")).help("write it as topic/number: transactions/0")
+        Error::config(codes::OF0108, format!("'{text}' is no partition"))
+            .help("write it as topic/number: transactions/0")
     })
 }
 
@@ -148,11 +149,7 @@ pub fn fence(pipeline: PipelineId, shard: &str) -> Statement {
     let nonce = onceflow_core::Nonce::new(Machine.random());
     Statement {
         sql: "UPDATE {shard} SET generation = generation + 1, nonce = $1 WHERE pipeline = $2 AND shard = $3".to_owned(),
-        parameters: vec![
-            Cell::Text(nonce.to_string()),
-            Cell::Text(pipeline.to_string()),
-            Cell::Text(shard.to_owned()),
-        ],
+        parameters: vec![Cell::Text(nonce.to_string()), Cell::Text(pipeline.to_string()), Cell::Text(shard.to_owned())],
         expect_rows: Some(1),
     }
 }
@@ -186,7 +183,7 @@ async fn forget_pipeline(desk: &mut dyn Desk, pipeline: PipelineId, name: &str, 
         delete("position", "pipeline"),
         delete("shard", "pipeline"),
         delete("target", "pipeline"),
-        delete("pipeline", "id"),
+        delete("pipeline", "pipeline"),
     ];
     desk.execute(&statements).await?;
     Ok("the whole pipeline with its dead letters".to_owned())

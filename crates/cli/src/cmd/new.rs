@@ -7,7 +7,11 @@ const TEMPLATES: &[(&str, &str, &str)] = &[
     ("files", "JSON files → SQLite, nothing to install", include_str!("../../../../examples/files.sql")),
     ("append", "Kafka → PostgreSQL, a row a record", include_str!("../../../../examples/append.sql")),
     ("balance", "Kafka → PostgreSQL, a sum per key", include_str!("../../../../examples/balance.sql")),
-    ("article", "Kafka → PostgreSQL, two tables and an UPDATE a record", include_str!("../../../../examples/article.sql")),
+    (
+        "article",
+        "Kafka → PostgreSQL, two tables and an UPDATE a record",
+        include_str!("../../../../examples/article.sql"),
+    ),
 ];
 
 /// Prints a template, or their list.

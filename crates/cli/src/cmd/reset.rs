@@ -93,8 +93,12 @@ fn resolve(
 ) -> Result<(SourceIdentity, Position), Error> {
     let partition = &row.partition;
     let Some(found) = found.iter().find(|found| found.partition == *partition) else {
-        return Err(Error::new(onceflow::Kind::Identity, codes::OF0012, format!("{partition} does not exist any more"))
-            .help(format!("onceflow ledger forget FILE --partition '{partition}' --reason '…'")));
+        return Err(Error::new(
+            onceflow::Kind::Identity,
+            codes::OF0012,
+            format!("{partition} does not exist any more"),
+        )
+        .help(format!("onceflow ledger forget FILE --partition '{partition}' --reason '…'")));
     };
     let one = [partition.clone()];
     let next = match to {
@@ -103,7 +107,8 @@ fn resolve(
         To::Keep => Some(row.next),
         To::Offset(offset) => Some(*offset),
     };
-    let next = next.ok_or_else(|| Error::unavailable(codes::OF0017, format!("the source does not answer for {partition}")))?;
+    let next =
+        next.ok_or_else(|| Error::unavailable(codes::OF0017, format!("the source does not answer for {partition}")))?;
     Ok((found.identity.clone(), next))
 }
 
@@ -117,12 +122,7 @@ fn decide(
 ) -> [Statement; 3] {
     let detail = format!(
         "{} from {} to {next}; cluster {} → {}; topic {} → {}",
-        row.partition,
-        row.next,
-        row.identity.cluster_id,
-        identity.cluster_id,
-        row.identity.topic_id,
-        identity.topic_id
+        row.partition, row.next, row.identity.cluster_id, identity.cluster_id, row.identity.topic_id, identity.topic_id
     );
     let sql = "UPDATE {position} SET next_offset = $1, cluster_id = $2, topic_id = $3, leader_epoch = NULL, \
                tail_offset = NULL, tail_fingerprint = NULL \

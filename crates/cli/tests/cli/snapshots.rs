@@ -90,7 +90,10 @@ fn errors_say_what_where_why_and_what_mends_them() {
         ("column.sql", GOOD.replace("id, total FROM", "id, totl FROM")),
         ("syntax.sql", GOOD.replace("INSERT INTO big SELECT", "INSERT INTO big SELEC")),
         ("variable.sql", GOOD.replace("orders.jsonl", "${NOWHERE}")),
-        ("window.sql", GOOD.replace("SELECT id, total FROM orders WHERE total > 100", "SELECT id, SUM(total) OVER () FROM orders")),
+        (
+            "window.sql",
+            GOOD.replace("SELECT id, total FROM orders WHERE total > 100", "SELECT id, SUM(total) OVER () FROM orders"),
+        ),
         ("type.sql", GOOD.replace("SELECT id, total", "SELECT 'x', total")),
         ("path.sql", GOOD.replace("orders.jsonl", "nowhere/*.jsonl")),
     ];

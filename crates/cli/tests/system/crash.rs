@@ -82,7 +82,8 @@ impl Case {
     fn run(&self, crash: &str) -> Process {
         let log = self.folder.path().join("points");
         let log = log.to_str().expect("temporary folders have plain names");
-        let adopt = if self.mode == "statement" { vec!["--until-caught-up", "--adopt"] } else { vec!["--until-caught-up"] };
+        let adopt =
+            if self.mode == "statement" { vec!["--until-caught-up", "--adopt"] } else { vec!["--until-caught-up"] };
         Process::start(&Start {
             sql: &self.sql,
             folder: self.folder.path(),
@@ -105,7 +106,8 @@ fn killed(services: &Services, mode: &'static str, points: &mut BTreeSet<String>
         let case = Case::new(services, mode);
         for count in [1, 3] {
             let mut process = case.run(&format!("{point}@{count}:kill"));
-            let status = process.wait(WAIT).unwrap_or_else(|| panic!("{mode} {point}@{count} hangs:\n{}", process.log()));
+            let status =
+                process.wait(WAIT).unwrap_or_else(|| panic!("{mode} {point}@{count} hangs:\n{}", process.log()));
             let said = process.log();
             assert!(!said.contains("error["), "{mode} {point}@{count}: {status}\n{said}");
         }
@@ -121,7 +123,9 @@ fn stopped(services: &Services, mode: &'static str) {
     for point in onceflow::crash::POINTS {
         let case = Case::new(services, mode);
         let mut zombie = case.run(&format!("{point}@1:stop"));
-        eventually(&format!("{mode} {point} stops"), WAIT, || zombie.is_stopped() || zombie.wait(Duration::ZERO).is_some());
+        eventually(&format!("{mode} {point} stops"), WAIT, || {
+            zombie.is_stopped() || zombie.wait(Duration::ZERO).is_some()
+        });
         case.run("").finish(WAIT);
         check(&case.database, mode, RECORDS);
         zombie.signal_if_alive("CONT");

@@ -85,4 +85,3 @@ INSERT INTO balances SELECT account, COUNT(*), SUM(amount) FROM transactions GRO
         self.database.try_number(sql).unwrap_or(0)
     }
 }
-

@@ -24,7 +24,9 @@ impl Database {
 
     /// Executes statements.
     pub fn execute(&self, sql: &str) {
-        run(&self.url, async |client| client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")));
+        run(&self.url, async |client| {
+            client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+        });
     }
 
     /// Rows of a query.

@@ -1,7 +1,7 @@
 //! What real topics do: poison, aborted transactions, new partitions, recreation, deletion.
 
-use crate::load::Load;
 use crate::kafka::{add_partitions, create_topic, delete_records, delete_topic, produce, producer, send};
+use crate::load::Load;
 use crate::postgres::{check_append, check_ledger};
 use crate::process::eventually;
 use crate::services::services;
@@ -30,7 +30,8 @@ fn poison_records_become_dead_letters_and_their_neighbours_go_in() {
     check_append(&load.database, 0..3_000);
     check_ledger(&load.database, 3_036);
     assert_eq!(load.database.number("SELECT count(*) FROM onceflow.dead_letter"), 36);
-    let sql = "SELECT count(*) FROM onceflow.dead_letter WHERE code = '' OR reason = '' OR topic <> ''  AND value IS NULL";
+    let sql =
+        "SELECT count(*) FROM onceflow.dead_letter WHERE code = '' OR reason = '' OR topic <> ''  AND value IS NULL";
     assert_eq!(load.database.number(sql), 0, "dead letters say why, and keep the record");
 }
 
@@ -50,6 +51,7 @@ fn aborted_transactions_are_never_seen_and_markers_do_not_hold_the_end_back() {
             id += i64::from(!abort);
             send(&producer, &load.topic, i32::try_from(at % 4).expect("below 4"), value.as_bytes());
         }
+        producer.flush(WAIT).expect("the broker takes everything");
         let ended = if abort { producer.abort_transaction(WAIT) } else { producer.commit_transaction(WAIT) };
         ended.expect("the broker ends the transaction");
     }

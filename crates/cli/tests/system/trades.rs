@@ -19,7 +19,8 @@ pub struct Trade {
 
 /// The record with a number.
 pub fn trade(id: i64) -> Trade {
-    let mixed = (id.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 20).rem_euclid(1 << 30);
+    let mixed =
+        (id.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 20).rem_euclid(1 << 30);
     Trade {
         id,
         account: format!("a{:02}", mixed % 100),

@@ -8,8 +8,8 @@ use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::home::desk::Desk;
 use crate::home::{
-    Answer, Claim, ClaimRequest, Closing, CommitError, Done, Guarantee, Home, HomeFactory, Registered, Registration, Right,
-    Transaction,
+    Answer, Claim, ClaimRequest, Closing, CommitError, Done, Guarantee, Home, HomeFactory, Registered, Registration,
+    Right, Transaction,
 };
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -65,7 +65,8 @@ impl CollectFactory {
     /// Whether every one of so many tables has its rows.
     pub fn is_full(&self, tables: usize) -> bool {
         let rows = lock(&self.rows);
-        let full = |batches: &Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>() >= self.rows_max;
+        let full =
+            |batches: &Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>() >= self.rows_max;
         rows.len() >= tables && rows.iter().all(full)
     }
 
@@ -188,7 +189,8 @@ impl Memory {
     fn claim(&mut self, request: &ClaimRequest) -> Result<Claim> {
         let mut claimed = Vec::new();
         for shard in &request.shards {
-            let row = self.shards.get(shard).ok_or_else(|| Error::internal(format!("shard {shard} was never founded")))?;
+            let row =
+                self.shards.get(shard).ok_or_else(|| Error::internal(format!("shard {shard} was never founded")))?;
             match decide_claim(row, request.held.get(shard).copied(), request.nonce) {
                 ClaimDecision::Take(row) => claimed.push(row),
                 ClaimDecision::Fenced { found } => return Ok(Claim::Fenced { shard: shard.clone(), found }),

@@ -37,29 +37,65 @@ const SINGLY_UNITS: usize = 512;
 
 /// Writes `units` (sorted, distinct) and leaves out those that the database refuses.
 ///
-/// Deferred constraints are checked at the end. Where one is violated, everything is written again with a check after each
-/// range, and what was refused is tried once more behind the others as long as that helps: a record may depend on a later one.
+/// A record may depend on a later one: on a row that it refers to, or that a trigger or a statement looks for. So what was
+/// refused for such a reason is tried once more behind the others, as long as that helps. What then is not refused is written
+/// again from the start without the rest, since of one key the last record counts, and not the last attempt.
 pub async fn write(attempt: &mut dyn Attempt, units: &[Unit], tables: usize) -> Result<Written, CommitError> {
-    let mut written = search(attempt, units, tables, false).await?;
+    let (written, checked) = all(attempt, units, tables).await?;
+    let Some(refused) = retry(attempt, &written.refused, tables, checked).await? else { return Ok(written) };
+    attempt.restart().await?;
+    let out = |unit: &&Unit| refused.binary_search_by_key(*unit, |refusal| refusal.unit).is_err();
+    let rest: Vec<Unit> = units.iter().filter(out).copied().collect();
+    let (mut written, _) = all(attempt, &rest, tables).await?;
+    written.refused.extend(refused);
+    written.refused.sort_by_key(|refusal| refusal.unit);
+    Ok(written)
+}
+
+/// Writes units with deferred constraints checked at the end. Where one is violated, everything is written again with a check
+/// after each range; the second answer says so.
+async fn all(attempt: &mut dyn Attempt, units: &[Unit], tables: usize) -> Result<(Written, bool), CommitError> {
+    let written = search(attempt, units, tables, false).await?;
     match attempt.check().await {
-        Ok(()) => return Ok(written),
+        Ok(()) => return Ok((written, false)),
         Err(Stopped::Lost(lost)) => return Err(lost),
         Err(Stopped::Refused(_)) => attempt.restart().await?,
     }
-    written = search(attempt, units, tables, true).await?;
-    // Each round that goes on has fewer refusals than the one before.
-    loop {
-        let again: Vec<Unit> = written.refused.iter().map(|refusal| refusal.unit).collect();
-        if again.is_empty() {
-            return Ok(written);
-        }
-        written.refused.clear();
-        let more = search(attempt, &again, tables, true).await?;
+    Ok((search(attempt, units, tables, true).await?, true))
+}
+
+/// Tries refused units once more, as long as there are fewer each time. `None` where that does not help; else those that are
+/// refused all the same, by unit.
+async fn retry(
+    attempt: &mut dyn Attempt,
+    refused: &[Refusal],
+    tables: usize,
+    checked: bool,
+) -> Result<Option<Vec<Refusal>>, CommitError> {
+    let (mut curable, mut final_ones): (Vec<Refusal>, Vec<Refusal>) = refused.iter().cloned().partition(may_depend);
+    let mut helped = false;
+    while !curable.is_empty() {
+        let again: Vec<Unit> = curable.iter().map(|refusal| refusal.unit).collect();
+        let more = search(attempt, &again, tables, checked).await?;
         let progress = more.refused.len() < again.len();
-        add(&mut written, more);
+        helped |= progress;
+        curable = more.refused;
         if !progress {
-            return Ok(written);
+            break;
         }
+    }
+    final_ones.append(&mut curable);
+    final_ones.sort_by_key(|refusal| refusal.unit);
+    Ok(helped.then_some(final_ones))
+}
+
+/// Whether other rows may have to do with a refusal: references, triggers, statements that found no row. What is wrong with a
+/// value, or with a key that is there, stays wrong.
+fn may_depend(refusal: &Refusal) -> bool {
+    match refusal.sqlstate.as_str() {
+        "23503" | "SQLITE_CONSTRAINT_FOREIGNKEY" | "SQLITE_CONSTRAINT_TRIGGER" => true,
+        "SQLITE_MISMATCH" | "SQLITE_TOOBIG" | "SQLITE_RANGE" => false,
+        state => !(state.starts_with("22") || state.starts_with("23") || state.starts_with("SQLITE_CONSTRAINT")),
     }
 }
 

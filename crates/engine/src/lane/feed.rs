@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::lane::epoch::{Handover, Next, Prepared};
 use crate::logic::Logic;
+use crate::pipeline::Settings;
 use crate::record::Batch;
 use crate::run::ambient::Ambient;
 use crate::source::{FetchLimits, Source};
@@ -58,6 +59,17 @@ pub struct Start<'a> {
     pub handover: Arc<Handover>,
     /// Time and chance.
     pub ambient: Arc<dyn Ambient>,
+    /// How much one fetch may bring: never more than an epoch may have.
+    pub limits: FetchLimits,
+}
+
+/// The limits of a fetch under the limits of an epoch.
+pub fn limits(settings: &Settings) -> FetchLimits {
+    FetchLimits {
+        records_max: FETCH_RECORDS_MAX.min(settings.epoch_rows_max).max(1),
+        bytes_max: FETCH_BYTES_MAX.min(settings.epoch_bytes_max).max(1),
+        wait_max: FETCH_WAIT_MAX,
+    }
 }
 
 impl Feed {
@@ -81,8 +93,14 @@ impl Feed {
             let until = until.map(|(partition, end)| (partition.clone(), *end)).collect();
             let mailbox = Mailbox::default();
             feed.durable.push(mailbox.clone());
-            let fetcher =
-                Fetcher { index, source, sender: sender.clone(), handover: feed.handover.clone(), durable: mailbox };
+            let fetcher = Fetcher {
+                index,
+                source,
+                sender: sender.clone(),
+                handover: feed.handover.clone(),
+                durable: mailbox,
+                limits: start.limits,
+            };
             feed.fetchers.push(spawn("fetch", move || fetcher.run(&rows, &until)));
         }
         feed
@@ -137,6 +155,7 @@ struct Fetcher {
     sender: SyncSender<Parcel>,
     handover: Arc<Handover>,
     durable: Mailbox,
+    limits: FetchLimits,
 }
 
 impl Fetcher {
@@ -150,13 +169,11 @@ impl Fetcher {
 
     /// Fetches until the lane closes the hand-over or the source is at its end; an end is told by dropping the sender.
     fn fetch(&mut self, rows: &[PositionRow], until: &BTreeMap<Partition, Position>) -> Result<()> {
-        let limits =
-            FetchLimits { records_max: FETCH_RECORDS_MAX, bytes_max: FETCH_BYTES_MAX, wait_max: FETCH_WAIT_MAX };
         self.source.seek(rows, until)?;
         crate::crash::point("after_seek");
         while !self.handover.is_closed() {
             self.report();
-            let mut fetch = self.source.next(&limits)?;
+            let mut fetch = self.source.next(&self.limits)?;
             fetch.batches.retain(|batch| !batch.span.is_empty());
             if !fetch.batches.is_empty() {
                 crate::crash::point("after_fetch");

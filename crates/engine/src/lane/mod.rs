@@ -224,7 +224,8 @@ impl Lane {
         let tables = self.tables.iter().map(|table| table.name.clone()).collect();
         let handover = Arc::new(Handover::new(&self.settings, tables));
         let names = self.names.clone();
-        let start = Start { rows, until: &self.until, names, handover, ambient: self.ambient.clone() };
+        let limits = feed::limits(&self.settings);
+        let start = Start { rows, until: &self.until, names, handover, ambient: self.ambient.clone(), limits };
         Ok(Feed::start(loan, start))
     }
 

@@ -9,7 +9,7 @@ use crate::pipeline::{Branch, Pipeline};
 use crate::run::observe::Event;
 use crate::run::retry::Patience;
 use crate::run::{RunOptions, first_error, identity, on_this_thread};
-use crate::source::{Difference, Found, Mismatch, Source};
+use crate::source::{Found, Source};
 use onceflow_core::{Partition, PipelineId, Position, PositionRow, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -79,6 +79,8 @@ impl<'a> Control<'a> {
     }
 
     async fn start(&self) -> Result<Option<Started>> {
+        let mut sources = self.open_sources()?;
+        let found = discover(&mut sources)?;
         let mut home = self.branch.home.open(self.branch.tables.clone())?;
         let registered = home.register(&self.registration()).await?;
         let at = self.branch.home.describe();
@@ -86,8 +88,7 @@ impl<'a> Control<'a> {
         if self.options.standby && !self.stand_by(&mut *home, registered.pipeline).await? {
             return Ok(None);
         }
-        let mut sources = self.open_sources()?;
-        let partitions = self.found(&mut *home, registered.pipeline, &mut sources, true).await?;
+        let partitions = self.found(&mut *home, registered.pipeline, &mut sources, found, true).await?;
         let until = self.until(&mut sources, &partitions)?;
         Ok(Some(Started { pipeline: registered.pipeline, partitions, until, sources, home }))
     }
@@ -132,13 +133,13 @@ impl<'a> Control<'a> {
         home: &mut dyn Home,
         pipeline: PipelineId,
         sources: &mut [Box<dyn Source>],
+        found: Vec<Vec<Found>>,
         first: bool,
     ) -> Result<BTreeSet<Partition>> {
         let known = home.positions(pipeline).await?;
         let mut rows = Vec::new();
-        for (source, name) in sources.iter_mut().zip(&self.names) {
-            let found = source.discover()?;
-            compare(&known, &found)?;
+        for ((source, name), found) in sources.iter_mut().zip(&self.names).zip(found) {
+            compare(&mut **source, &known, &found)?;
             let new = unknown(&known, found);
             let partitions: Vec<_> = new.iter().map(|found| found.partition.clone()).collect();
             let whole = first && !known.iter().any(|row| row.partition.source == *name);
@@ -273,8 +274,11 @@ impl<'a> Control<'a> {
 
     /// Looks for new partitions once. Trouble that may pass is left to the lanes, which meet it as well.
     async fn look(&self, started: &mut Started, running: &Running) -> Result<()> {
-        let found = self.found(&mut *started.home, started.pipeline, &mut started.sources, false).await;
-        let all = match found {
+        let looked = match discover(&mut started.sources) {
+            Ok(found) => self.found(&mut *started.home, started.pipeline, &mut started.sources, found, false).await,
+            Err(error) => Err(error),
+        };
+        let all = match looked {
             Err(error) if error.kind() == crate::Kind::Unavailable => {
                 tracing::debug!(code = %error.code(), "looking for partitions: {error}");
                 started.home = self.branch.home.open(self.branch.tables.clone())?;
@@ -291,6 +295,11 @@ impl<'a> Control<'a> {
     }
 }
 
+/// What every source has now, by source.
+fn discover(sources: &mut [Box<dyn Source>]) -> Result<Vec<Vec<Found>>> {
+    sources.iter_mut().map(|source| source.discover()).collect()
+}
+
 fn give(lane: &Shards, shard: ShardId) {
     lane.lock().unwrap_or_else(PoisonError::into_inner).insert(shard);
 }
@@ -299,18 +308,16 @@ fn size(lane: &Shards) -> usize {
     lane.lock().unwrap_or_else(PoisonError::into_inner).len()
 }
 
-/// Compares what exists with what the ledger remembers of it, by identity only.
-fn compare(known: &[PositionRow], found: &[Found]) -> Result<()> {
+/// Compares what exists with what the ledger remembers of it. Where an identity reads differently, the source itself says
+/// whether it still is the same log: a file's identity covers more of it as it grows.
+fn compare(source: &mut dyn Source, known: &[PositionRow], found: &[Found]) -> Result<()> {
     let found: BTreeMap<_, _> = found.iter().map(|found| (&found.partition, &found.identity)).collect();
-    let mismatches: Vec<_> = known
-        .iter()
-        .filter_map(|row| found.get(&row.partition).map(|identity| (row, *identity)))
-        .filter(|(row, identity)| row.identity != **identity)
-        .map(|(row, identity)| Mismatch {
-            partition: row.partition.clone(),
-            what: Difference::Identity { ledger: row.identity.clone(), found: identity.clone() },
-        })
-        .collect();
+    let differs = |row: &&PositionRow| found.get(&row.partition).is_some_and(|identity| row.identity != **identity);
+    let different: Vec<_> = known.iter().filter(differs).cloned().collect();
+    if different.is_empty() {
+        return Ok(());
+    }
+    let mismatches = source.verify(&different)?;
     if mismatches.is_empty() { Ok(()) } else { Err(identity::mismatch(&mismatches)) }
 }
 

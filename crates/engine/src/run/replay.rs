@@ -205,7 +205,7 @@ fn explain(error: CommitError) -> Error {
 
 async fn read(home: &mut dyn Home, pipeline: PipelineId, ids: &[i64], outcome: &mut Outcome) -> Result<Vec<Letter>> {
     let mut desk = home.desk().await?;
-    let sql = "SELECT id, source, topic, partition, \"offset\", CAST(timestamp AS TEXT), key, value, CAST(headers AS TEXT) \
+    let sql = "SELECT id, source, topic, partition, \"offset\", \"timestamp\", key, value, CAST(headers AS TEXT) \
                FROM {dead_letter} WHERE pipeline = $1 AND replayed_at IS NULL ORDER BY id";
     let rows = desk.rows(sql, &[Cell::Text(pipeline.to_string())]).await?;
     let mut letters = Vec::new();

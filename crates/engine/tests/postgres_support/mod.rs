@@ -92,7 +92,8 @@ impl Scratch {
         let scheme = self.url.find("://").expect("a URL") + 3;
         let end = self.url[scheme..].find('/').map_or(self.url.len(), |at| scheme + at);
         let user = self.url[scheme..end].split_once('@').map_or("", |(user, _)| user);
-        format!("postgresql://{user}@127.0.0.1:{}{}", proxy.port, &self.url[end..])
+        // The proxy has to read what passes.
+        format!("postgresql://{user}@127.0.0.1:{}{}?sslmode=disable", proxy.port, &self.url[end..])
     }
 
     pub fn address(&self) -> String {
@@ -229,6 +230,8 @@ pub enum Plan {
     LoseCommit = 2,
     /// After the next BEGIN with its move, sends a row and COMMIT without waiting for an answer.
     Inject = 3,
+    /// Makes the next BEGIN fail, and lets the move behind it through.
+    SpoilBegin = 4,
 }
 
 /// A proxy between a home and the server.
@@ -282,8 +285,14 @@ fn serve(client: TcpStream, server: TcpStream, plan: Arc<AtomicU8>, fired: Arc<A
     std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 20];
         while let Ok(count @ 1..) = from_client.read(&mut buffer) {
-            let chunk = &buffer[..count];
             let now = plan.load(Ordering::SeqCst);
+            if now == Plan::SpoilBegin as u8
+                && let Some(at) = buffer[..count].windows(17).position(|window| window == b"BEGIN TRANSACTION")
+            {
+                buffer[at..at + 5].copy_from_slice(b"BEGON");
+                fire(&plan, &fired);
+            }
+            let chunk = &buffer[..count];
             let commits = chunk.windows(COMMIT.len()).any(|window| window == COMMIT);
             let begins = chunk.windows(17).any(|window| window == b"BEGIN TRANSACTION") && chunk.len() > 200;
             if now == Plan::LoseCommit as u8 && commits {

@@ -61,13 +61,17 @@ impl fmt::Display for Broken {
         match self {
             Self::Lost { shard, record } => write!(f, "record {record} of shard {shard} is lost"),
             Self::Repeated { shard, record } => write!(f, "record {record} of shard {shard} was applied twice"),
-            Self::Beyond { shard, record } => write!(f, "record {record} of shard {shard} was applied beyond the position"),
+            Self::Beyond { shard, record } => {
+                write!(f, "record {record} of shard {shard} was applied beyond the position")
+            }
             Self::NotTheOwner { shard } => write!(f, "shard {shard} was moved by a process that does not own it"),
             Self::AnswerOvertaken { shard } => {
                 write!(f, "a transaction on shard {shard} took effect after a position had been given out without it")
             }
             Self::TugOfWar { shard } => write!(f, "shard {shard} was taken back from the process that had claimed it"),
-            Self::FencedByItself { shard } => write!(f, "a process gave up shard {shard}, which nobody else had claimed"),
+            Self::FencedByItself { shard } => {
+                write!(f, "a process gave up shard {shard}, which nobody else had claimed")
+            }
             Self::WentBack { shard } => write!(f, "shard {shard} did not move by exactly one step forward"),
             Self::Refused(why) => write!(f, "the core refused: {why}"),
         }

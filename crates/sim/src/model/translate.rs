@@ -4,7 +4,8 @@ use super::world::{Row, SHARDS, Shards};
 use super::{Bounds, Rules};
 use onceflow_core::{
     ChainHash, ClaimDecision, Consumed, Counts, Digest, Epoch, Fingerprint, Generation, Held, Ledger, Nonce, Partition,
-    PipelineId, Position, PositionRow, ShardId, ShardRow, SourceIdentity, Span, Step, Violation, check_move, decide_claim,
+    PipelineId, Position, PositionRow, ShardId, ShardRow, SourceIdentity, Span, Step, Violation, check_move,
+    decide_claim,
 };
 use std::collections::HashMap;
 
@@ -171,7 +172,8 @@ fn step(ledger: &Rows, shards: Shards, ends: [u8; SHARDS]) -> Step {
     let consumed = |shard: usize| {
         let from = ledger[shard].as_ref().map_or(0, known_next);
         let mut digest = Digest::EMPTY;
-        (from..ends[shard]).for_each(|record| digest.add(Fingerprint::of_record(u64::from(record), None, None, None).get()));
+        (from..ends[shard])
+            .for_each(|record| digest.add(Fingerprint::of_record(u64::from(record), None, None, None).get()));
         let span = Span::new(Position::new(u64::from(from)), Position::new(u64::from(ends[shard])));
         let span = span.expect("a worker only begins where there is something to read");
         Consumed { partition: partition(shard), span, digest, leader_epoch: None, tail: None }

@@ -60,7 +60,13 @@ impl Model {
     }
 
     /// The claim of all shards or none, in one transaction that waits for every lock on their rows.
-    pub(super) fn claim(&mut self, world: &World, number: usize, shards: Shards, answered: bool) -> Result<Next, Broken> {
+    pub(super) fn claim(
+        &mut self,
+        world: &World,
+        number: usize,
+        shards: Shards,
+        answered: bool,
+    ) -> Result<Next, Broken> {
         let worker = &world.workers[number];
         let again = worker.held.iter().any(Option::is_some) && !self.rules.claim;
         let possible = !worker.fenced && idle(worker) && !again && world.claims < self.bounds.claims_max;
@@ -73,28 +79,29 @@ impl Model {
         let mut rows = [None; SHARDS];
         for shard in shards.each() {
             let stored = world.home[shard].row.expect("looked at above");
-            let held = worker.held[shard].filter(|_| self.rules.fence);
+            let held = self.held(worker, shard, &stored).filter(|_| self.rules.fence);
             match self.decide(shard, &stored, held, drawn) {
                 Decided::Take(row) => rows[shard] = Some(row),
                 Decided::Fenced => return self.fenced(next, number, shard).map(Some),
             }
         }
         self.take(&mut next, number, rows)?;
-        self.answer_claim(&mut next, number, rows, drawn, answered);
+        self.answer_claim(&mut next, number, rows, answered);
         Ok(Some(next))
     }
 
-    /// A fresh nonce, or that of the worker's earlier attempt if it got no answer.
+    /// What a worker says that it held: an unanswered claim that the home shows after all, or its last claim.
+    fn held(&self, worker: &Worker, shard: usize, stored: &Row) -> Option<(u8, u8)> {
+        let own = Some((stored.generation, stored.nonce));
+        if self.rules.own_attempt && worker.attempt[shard] == own { own } else { worker.held[shard] }
+    }
+
     fn nonce(&self, next: &mut World, number: usize) -> u8 {
-        let worker = &mut next.workers[number];
-        match worker.attempt {
-            Some(attempt) if self.rules.own_attempt => attempt,
-            _ if self.bounds.cloned => {
-                worker.drawn += 1;
-                worker.drawn
-            }
-            _ => next.claims,
+        if !self.bounds.cloned {
+            return next.claims;
         }
+        next.workers[number].drawn += 1;
+        next.workers[number].drawn
     }
 
     fn fenced(&self, mut next: World, number: usize, shard: usize) -> Result<World, Broken> {
@@ -102,7 +109,7 @@ impl Model {
         if next.home[shard].owner == Some(worker.life) {
             return Err(Broken::FencedByItself { shard });
         }
-        worker.attempt = None;
+        worker.attempt = [None; SHARDS];
         worker.fenced = true;
         worker.drop_ledger();
         Ok(next)
@@ -122,20 +129,25 @@ impl Model {
             if let Some(before) = stored.owner.replace(life).filter(|before| *before != life) {
                 // Only who knew that it had the shard can have lost it; a claim without an answer is as if it had not started.
                 let loser = |worker: &&mut Worker| worker.life == before && worker.held[shard].is_some();
-                next.workers.iter_mut().find(loser).into_iter().for_each(|worker| worker.lost = worker.lost.with(shard));
+                next.workers
+                    .iter_mut()
+                    .find(loser)
+                    .into_iter()
+                    .for_each(|worker| worker.lost = worker.lost.with(shard));
             }
         }
         Ok(())
     }
 
-    fn answer_claim(&self, next: &mut World, number: usize, rows: [Option<Row>; SHARDS], drawn: u8, answered: bool) {
+    fn answer_claim(&self, next: &mut World, number: usize, rows: [Option<Row>; SHARDS], answered: bool) {
         let worker = &mut next.workers[number];
         worker.resolved = None;
         if !answered {
-            worker.attempt = Some(drawn);
+            let sent = rows.map(|row| row.map(|row| (row.generation, row.nonce)));
+            worker.attempt = std::array::from_fn(|shard| sent[shard].or(worker.attempt[shard]));
             return;
         }
-        worker.attempt = None;
+        worker.attempt = [None; SHARDS];
         self.learn(next, number, rows);
     }
 
@@ -160,12 +172,11 @@ impl Model {
         }
         let mut next = world.clone();
         let mut rows = [None; SHARDS];
-        for shard in 0..SHARDS {
+        for (shard, known) in rows.iter_mut().enumerate() {
             let Some(held) = worker.held[shard] else { continue };
-            let stored = world.home[shard].row.filter(|row| (row.generation, row.nonce) == held);
-            match stored {
-                Some(row) => rows[shard] = Some(row),
-                None => return self.fenced(next, number, shard).map(Some),
+            *known = world.home[shard].row.filter(|row| (row.generation, row.nonce) == held);
+            if known.is_none() {
+                return self.fenced(next, number, shard).map(Some);
             }
         }
         self.learn(&mut next, number, rows);
@@ -178,11 +189,13 @@ impl Model {
             return None;
         }
         let expected = worker.ledger;
-        let readable = |shard: usize| expected[shard].and_then(|row| row.next).is_some_and(|next| next < world.log[shard]);
+        let readable =
+            |shard: usize| expected[shard].and_then(|row| row.next).is_some_and(|next| next < world.log[shard]);
         if !shards.each().all(readable) {
             return None;
         }
-        let moved = self.moved(&expected, shards, world.log).expect("the core proposes what follows from its own ledger");
+        let moved =
+            self.moved(&expected, shards, world.log).expect("the core proposes what follows from its own ledger");
         let mut next = world.clone();
         for shard in shards.each() {
             // Reading is the promise: what is read takes effect, whoever goes on.

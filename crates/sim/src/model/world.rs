@@ -149,8 +149,8 @@ pub struct Worker {
     pub held: [Option<(u8, u8)>; SHARDS],
     /// Nonces that it has drawn; counted only where processes are clones.
     pub drawn: u8,
-    /// The nonce of a claim that has not been answered.
-    pub attempt: Option<u8>,
+    /// Claims that took effect without an answer: what they wrote.
+    pub attempt: [Option<(u8, u8)>; SHARDS],
     /// The ends of the log as it saw them when it found no ledger.
     pub resolved: Option<[u8; SHARDS]>,
     /// Its transaction.
@@ -169,7 +169,7 @@ impl Worker {
             ledger: [None; SHARDS],
             held: [None; SHARDS],
             drawn: 0,
-            attempt: None,
+            attempt: [None; SHARDS],
             resolved: None,
             session: None,
             fenced: false,

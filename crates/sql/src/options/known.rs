@@ -94,7 +94,6 @@ pub const DATABASE: &[Known] = known! {
 
 /// Options of `print`.
 pub const PRINT: &[Known] = known! {
-    "print-identifier": "what each line begins with",
     "on-error": "what happens to a record that cannot be converted: dead-letter, stop, skip",
 };
 
@@ -190,6 +189,7 @@ const NO_MEANING: &[(&str, &str, &str)] = &[
     ("database", "scan.*", "the table is written, not read"),
     ("database", "lookup.*", "the table is written, not looked up"),
     ("database", "max.retry.timeout", "an unavailable database is tried again for as long as --retry-for says"),
+    ("print", "print-identifier", "each line begins with its table's name where there are several"),
     ("print", "standard-error", "rows are data and go to stdout"),
 ];
 

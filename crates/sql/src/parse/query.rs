@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use crate::text::dialect::Grammar;
 use crate::text::{Source, Tok};
-use onceflow::codes::{OF0201, OF0204};
+use onceflow::codes::{OF0201, OF0306, OF0310, OF0311};
 use onceflow::{Error, Place, Result};
 use sqlparser::ast::{Expr, Query};
 use sqlparser::parser::{Parser, ParserError};
@@ -93,7 +93,8 @@ fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) 
     let at = match place {
         Some((line, column)) => toks.iter().position(|tok| (tok.place.line, tok.place.column) == (line, column)),
         None if message.ends_with("found: EOF") => None,
-        None => Some(index.min(toks.len() - 1)),
+        // Without a place the token that was read last is to blame.
+        None => Some(index.saturating_sub(1).min(toks.len() - 1)),
     };
     let mut end = cursor.clone();
     end.skip(toks.len());
@@ -103,7 +104,8 @@ fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) 
 
 /// The parser's message in our words.
 fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place: &Place) -> Error {
-    let expected = message.strip_prefix("Expected: ").and_then(|text| text.split(", found: ").next());
+    let expected = message.strip_prefix("Expected").map(|text| text.trim_start_matches([':', ' ']));
+    let expected = expected.and_then(|text| text.split(", found: ").next());
     let found = at.map_or_else(|| "the end of the statement".to_owned(), |at| toks[at].shown(source));
     let error = match expected {
         Some(expected) => {
@@ -131,20 +133,20 @@ fn refuse_unsupported(toks: &[Tok]) -> Result<()> {
     for (at, tok) in toks.iter().enumerate() {
         let next = |count: usize, keyword: &str| toks.get(at + count).is_some_and(|tok| tok.is(keyword));
         let bracket = toks.get(at + 1).is_some_and(|tok| tok.token.token == Token::LParen);
-        let what = if WINDOWS.iter().any(|window| tok.is(window)) && bracket && next(2, "TABLE") {
-            "the window function"
+        let (code, what) = if WINDOWS.iter().any(|window| tok.is(window)) && bracket && next(2, "TABLE") {
+            (OF0311, "the window")
         } else if tok.is("FOR") && next(1, "SYSTEM_TIME") {
-            "the temporal join FOR SYSTEM_TIME AS OF"
+            (OF0310, "the temporal join")
         } else if tok.is("LATERAL") && next(1, "TABLE") {
-            "the table function LATERAL TABLE"
+            (OF0306, "the table function")
         } else if tok.is("MATCH_RECOGNIZE") && bracket {
-            "the pattern"
+            (OF0306, "the pattern")
         } else {
             continue;
         };
-        let name = tok.bare().unwrap_or_default().to_uppercase();
-        let what = if what.contains(&name) { what.to_owned() } else { format!("{what} {name}") };
-        return Err(Error::config(OF0204, format!("{what} is not available yet"))
+        let words = if tok.is("FOR") || tok.is("LATERAL") { &toks[at..at + 2] } else { &toks[at..=at] };
+        let words: Vec<String> = words.iter().filter_map(|tok| tok.bare().map(str::to_uppercase)).collect();
+        return Err(Error::config(code, format!("{what} {} is not available yet", words.join(" ")))
             .at(&tok.place)
             .label("needs event time or operator state")
             .help(

@@ -1,13 +1,9 @@
-//! The joint between declarations and the engine's connectors: one function each.
+//! The joint between declarations and the engine's homes.
 
-use super::shim::DeclaredHome;
 use super::target::{Login, Opened};
-use crate::options::Reader;
 use onceflow::Error;
-use onceflow::home::HomeFactory;
+use onceflow::home::ephemeral::{BlackholeFactory, PrintFactory};
 use std::sync::Arc;
-
-type Home = Option<Arc<dyn HomeFactory>>;
 
 /// Says that this build has no such connector.
 #[allow(dead_code)] // Used by builds without some features.
@@ -29,14 +25,20 @@ pub(super) fn postgres(_url: &str, _login: &Login) -> Result<Opened, Error> {
     Err(lacking("postgres"))
 }
 
+#[cfg(feature = "sqlite")]
 pub(super) fn sqlite(url: &str) -> Result<Opened, Error> {
-    Ok((Arc::new(DeclaredHome::new("SQLite", url.to_owned())), Vec::new()))
+    Ok((Arc::new(onceflow::home::sqlite::SqliteFactory::new(url)?), Vec::new()))
 }
 
-pub(super) fn print(reader: &mut Reader<'_>, _prefix: Option<String>) -> Home {
-    Some(Arc::new(DeclaredHome::new("print", format!("print {}", reader.table.name))))
+#[cfg(not(feature = "sqlite"))]
+pub(super) fn sqlite(_url: &str) -> Result<Opened, Error> {
+    Err(lacking("sqlite"))
 }
 
-pub(super) fn blackhole(_reader: &mut Reader<'_>) -> Home {
-    Some(Arc::new(DeclaredHome::new("blackhole", "blackhole".to_owned())))
+pub(super) fn print() -> Opened {
+    (Arc::new(PrintFactory::default()), Vec::new())
+}
+
+pub(super) fn blackhole() -> Opened {
+    (Arc::new(BlackholeFactory::default()), Vec::new())
 }

@@ -9,7 +9,6 @@ mod files;
 mod kafka;
 mod mode;
 pub mod settings;
-mod shim;
 mod source;
 mod target;
 pub mod url;

@@ -29,8 +29,8 @@ pub fn target(
         reader.rename(known::DATABASE_ALIASES);
     }
     let declared = match name {
-        "print" => print(&mut reader),
-        "blackhole" => super::connect::blackhole(&mut reader),
+        "print" => Some(super::connect::print().0),
+        "blackhole" => Some(super::connect::blackhole().0),
         _ => open_database(&mut reader, name),
     };
     let mode = if database {
@@ -98,11 +98,6 @@ fn columns(table: &TableDecl, findings: &mut Findings) -> Vec<ColumnSpec> {
 fn key(table: &TableDecl, columns: &[ColumnSpec]) -> Vec<usize> {
     let index = |name: &str| columns.iter().position(|column| column.name == name);
     table.primary_key.iter().filter_map(|(name, _)| index(name)).collect()
-}
-
-fn print(reader: &mut Reader<'_>) -> Option<Arc<dyn HomeFactory>> {
-    let prefix = reader.value("print-identifier").map(|value| value.text);
-    super::connect::print(reader, prefix)
 }
 
 fn open_database(reader: &mut Reader<'_>, connector: &str) -> Option<Arc<dyn HomeFactory>> {

@@ -2,6 +2,8 @@
 
 mod accepted;
 mod broken;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod refused;
 mod warned;
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 
 /// How long a claim waits for the owner's transaction before it ends the owner's session.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a claim waits in all before it fails and is tried again.
 const CLAIM_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '20s'";
 /// How many events of claims a pipeline keeps.
@@ -210,7 +210,7 @@ const RECORD: &str = "WITH old AS (
         DELETE FROM onceflow.event WHERE pipeline = $1::text::uuid AND kind = 'claim' AND id <= (
             SELECT id FROM onceflow.event WHERE pipeline = $1::text::uuid AND kind = 'claim'
             ORDER BY id DESC OFFSET $3 LIMIT 1))
-    INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, 'claim', $2::text::jsonb)";
+    INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, 'claim', $2)";
 
 async fn record(open: &Open<'_>, request: &ClaimRequest, rows: &[ShardRow]) -> Result<()> {
     let named: Vec<_> = rows.iter().take(EVENT_SHARDS_MAX).map(|row| row.shard.as_str()).collect();
@@ -329,8 +329,7 @@ const FOUND_POSITIONS: &str = "INSERT INTO onceflow.position (pipeline, shard, s
     ORDER BY x.source COLLATE \"C\", x.topic COLLATE \"C\", x.partition
     ON CONFLICT (pipeline, source, topic, partition) DO NOTHING";
 
-const FOUND_EVENT: &str =
-    "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, 'found', $2::text::jsonb)";
+const FOUND_EVENT: &str = "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, 'found', $2)";
 
 /// Stores epoch 0 of shards that are not there yet, with their positions.
 pub(super) async fn found(session: &mut Session, pipeline: PipelineId, rows: &[PositionRow]) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::home::postgres::{closing, is_answer};
 use crate::home::{Answer, Closing, CommitError, Done, Replay, Right, Transaction};
 use futures_util::future::join;
 use onceflow_core::{Advance, MoveMismatch, Partition, PipelineId, Position, ShardRow, check_move};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, Statement};
 
 /// The statements of a commit, prepared once a session.
@@ -70,7 +70,7 @@ const REPLAY: &str = "WITH done AS (
         RETURNING id),
     event AS (
         INSERT INTO onceflow.event (pipeline, kind, detail, reason)
-        SELECT $1::text::uuid, 'replay', jsonb_build_object('dead_letters', $2::bigint[]), $3),
+        SELECT $1::text::uuid, 'replay', jsonb_build_object('dead_letters', $2::bigint[])::text, $3),
     counted AS (SELECT count(*) AS letters FROM done)
     SELECT CASE
         WHEN letters = cardinality($2::bigint[]) AND current_setting('onceflow.transaction', true) = 'open' THEN 1
@@ -175,10 +175,12 @@ fn before(advance: &Advance) -> BTreeMap<&Partition, Position> {
 }
 
 async fn mark_replayed(open: &Open<'_>, replay: &Replay) -> Result<(), tokio_postgres::Error> {
-    let mut ids = replay.dead_letters.clone();
-    ids.sort_unstable();
-    ids.dedup();
+    let ids: Vec<i64> = distinct(replay).into_iter().collect();
     pipelined(open, &statements(open).replay, &[&uuid(replay.pipeline), &ids, &replay.reason]).await
+}
+
+fn distinct(replay: &Replay) -> BTreeSet<i64> {
+    replay.dead_letters.iter().copied().collect()
 }
 
 /// Why the move was refused. The transaction is rolled back first; nothing of it was applied.
@@ -202,13 +204,18 @@ async fn refused(open: Open<'_>, right: &Right, error: tokio_postgres::Error) ->
 /// A transaction that failed before COMMIT: certainly not applied. The session is kept only where the failure says nothing
 /// about it; anything else (a table that changed under a prepared statement, a lost connection) starts a new one.
 fn lost(open: Open<'_>, error: tokio_postgres::Error, doing: &str) -> CommitError {
-    let keep = error.code().is_some_and(|code| matches!(code.code(), "40001" | "40P01" | "55P03"));
     let error = open.session.explain(error, doing);
     // Where the session is kept, dropping `open` rolls back.
-    if !keep {
+    if !keeps_session(&error) {
         open.abandon();
     }
     CommitError::Rejected(error)
+}
+
+/// Serialization failure, deadlock, lock timeout: the session itself is as good as before.
+fn keeps_session(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+    cause.and_then(tokio_postgres::Error::code).is_some_and(|code| matches!(code.code(), "40001" | "40P01" | "55P03"))
 }
 
 fn not_replayable(replay: &Replay) -> Error {
@@ -278,7 +285,7 @@ impl PgTransaction<'_> {
         let written = writer.write(client, work).await;
         if let Err(CommitError::Rejected(error)) = &written
             && error.kind() != Kind::Data
-            && error.code() != codes::OF0702
+            && !keeps_session(error)
         {
             self.open.session.broken = true;
         }
@@ -298,7 +305,7 @@ impl PgTransaction<'_> {
         crash::point("after_commit");
         Ok(match right {
             Right::Advance(advance) => Done::Advanced(advance.committed()),
-            Right::Replay(replay) => Done::Replayed(replay.dead_letters.len() as u64),
+            Right::Replay(replay) => Done::Replayed(distinct(&replay).len() as u64),
         })
     }
 }

@@ -184,6 +184,11 @@ impl Draft {
         for host in hosts.split(',').filter(|host| !host.is_empty()) {
             self.hosts.push(host_and_port(host)?);
         }
+        if database.contains('@') {
+            // Half of a password would be taken for the database, and shown.
+            return Err(Error::config(codes::OF0706, "the PostgreSQL URL has an '@' behind its first '/'")
+                .help("write '/' and '@' in a password as '%2F' and '%40'"));
+        }
         self.database = some(decode(database, "database")?);
         Ok(())
     }
@@ -265,8 +270,8 @@ fn without_scheme(url: &str) -> Result<&str> {
     let rest = url.strip_prefix("jdbc:").unwrap_or(url);
     let scheme = ["postgresql:", "postgres:"].iter().find_map(|scheme| rest.strip_prefix(scheme));
     scheme.ok_or_else(|| {
-        let scheme: String = url.chars().take_while(|c| *c != '/' && *c != '@').take(30).collect();
-        Error::config(codes::OF0706, format!("'{scheme}…' is no PostgreSQL URL"))
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        Error::config(codes::OF0706, format!("'{scheme}://…' is no PostgreSQL URL"))
             .help("write postgresql://user:password@host:5432/database or jdbc:postgresql://host:5432/database")
     })
 }
@@ -274,7 +279,8 @@ fn without_scheme(url: &str) -> Result<&str> {
 fn host_and_port(text: &str) -> Result<(HostName, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or_else(|| {
-            Error::config(codes::OF0706, format!("'{text}' has no closing bracket")).help("write [::1]:5432")
+            Error::config(codes::OF0706, "an address in the PostgreSQL URL has no closing bracket")
+                .help("write [::1]:5432")
         })?;
         return Ok((HostName::Tcp(address.to_owned()), after.strip_prefix(':').map(port).transpose()?));
     }
@@ -288,9 +294,9 @@ fn host_name(host: &str) -> HostName {
 
 fn port(text: &str) -> Result<u16> {
     text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-        Error::config(codes::OF0706, format!("'{text}' is no port"))
+        Error::config(codes::OF0706, "the port in the PostgreSQL URL is no number from 1 to 65535")
             .note("a password with '/', ':' or '@' has to be percent-encoded in a URL")
-            .help("write a number from 1 to 65535, or leave it out for 5432")
+            .help("write host:5432, or leave the port out")
     })
 }
 
@@ -465,7 +471,7 @@ mod tests {
                 "OF0706 leave 'target_session_attrs' out, or write 'target_session_attrs=read-write'",
             ),
             ("postgresql://a:%zz@b/c", "OF0706 write '%25' for a per cent sign"),
-            ("postgresql://a@b:99999/c", "OF0706 write a number from 1 to 65535, or leave it out for 5432"),
+            ("postgresql://a@b:99999/c", "OF0706 write host:5432, or leave the port out"),
         ] {
             assert_eq!(check(url), refused, "{url}");
         }
@@ -479,7 +485,14 @@ mod tests {
         let config = config.expect("it is a good URL");
         assert_eq!(config.describe(), "postgresql://u@b:5432/c");
         assert!(!format!("{config:?}").contains("hunter2"));
-        for url in ["postgresql://a:hunter2%@b/c", "postgresql://a:hunter2/b", "pg://a:hunter2@b/c"] {
+        for url in [
+            "postgresql://a:hunter2%@b/c",
+            "postgresql://a:hunter2/b",
+            "pg://a:hunter2@b/c",
+            "a:hunter2@b",
+            "postgresql://a:1/hunter2@b/c",
+            "postgresql://[a:hunter2@b/c",
+        ] {
             let text = match PostgresConfig::parse(url, None, None) {
                 Ok(config) => format!("{config:?}"),
                 Err(error) => format!("{error:?}"),

@@ -88,7 +88,7 @@ async fn in_transaction(
     let pipeline = known.as_ref().map_or_else(new_id, |known| known.pipeline);
     store(client, registration, pipeline, here, &identities).await.map_err(fail)?;
     for (kind, detail) in &report.events {
-        let sql = "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, $2, $3::text::jsonb)";
+        let sql = "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, $2, $3)";
         client.execute(sql, &[&uuid(pipeline), kind, &detail.to_string()]).await.map_err(fail)?;
     }
     client.batch_execute("COMMIT").await.map_err(fail)?;

@@ -178,7 +178,7 @@ CREATE TABLE onceflow.event (
     pipeline uuid NOT NULL,
     at timestamptz NOT NULL DEFAULT now(),
     kind text NOT NULL,
-    detail jsonb,
+    detail text,
     reason text
 );
 CREATE INDEX event_pipeline ON onceflow.event (pipeline, kind, id);

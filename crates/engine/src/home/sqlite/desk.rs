@@ -59,7 +59,8 @@ fn all(
         let count = execute(connection, statement).map_err(&failed)?;
         if statement.expect_rows.is_some_and(|expected| expected != count) {
             let expected = statement.expect_rows.unwrap_or(0);
-            let message = format!("statement {} of a change of the ledger touched {count} rows, not {expected}", index + 1);
+            let message =
+                format!("statement {} of a change of the ledger touched {count} rows, not {expected}", index + 1);
             return Err(Error::new(Kind::Identity, codes::OF0911, message)
                 .note("everything was rolled back: somebody changed the ledger meanwhile")
                 .help("look again and repeat the command"));

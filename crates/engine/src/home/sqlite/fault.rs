@@ -31,9 +31,16 @@ pub(super) fn refusal(error: &rusqlite::Error) -> Option<Said> {
 
 /// Whether SQLite complains about tables and columns rather than about values.
 fn is_about_schema(message: &str) -> bool {
-    ["no such ", "has no column named", "ON CONFLICT clause does not match", "already exists", "ambiguous column", "syntax error"]
-        .iter()
-        .any(|part| message.contains(part))
+    [
+        "no such ",
+        "has no column named",
+        "ON CONFLICT clause does not match",
+        "already exists",
+        "ambiguous column",
+        "syntax error",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
 }
 
 /// An error of the database as a whole. `doing` completes `cannot … the database`.
@@ -55,16 +62,16 @@ pub(super) fn error(place: &Location, doing: &str, error: rusqlite::Error) -> Er
         Some(ErrorCode::SystemIoFailure) => unavailable(codes::OF0806, "reading or writing failed"),
         Some(ErrorCode::OutOfMemory) => unavailable(codes::OF0806, "memory is short"),
         Some(ErrorCode::SchemaChanged) => unavailable(codes::OF0806, "its schema changed meanwhile"),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            Error::config(codes::OF0802, message(&said)).note("SQLite writes files beside the database: its folder has to be writable")
-        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Error::config(codes::OF0802, message(&said))
+            .note("SQLite writes files beside the database: its folder has to be writable"),
         Some(ErrorCode::NotADatabase) => {
             Error::config(codes::OF0807, message("it is not a SQLite database, or it is encrypted"))
         }
         Some(ErrorCode::DatabaseCorrupt) => Error::new(Kind::Identity, codes::OF0808, message(&said))
             .help(format!("sqlite3 '{path}' 'PRAGMA integrity_check'; then restore a backup of the whole file")),
         Some(ErrorCode::Unknown) if said.contains("onceflow_") => {
-            Error::new(Kind::Identity, codes::OF0908, message(&said)).note("the ledger's tables are not as Onceflow makes them")
+            Error::new(Kind::Identity, codes::OF0908, message(&said))
+                .note("the ledger's tables are not as Onceflow makes them")
         }
         Some(ErrorCode::Unknown) => Error::config(codes::OF0806, message(&said)),
         _ => Error::internal(message(&said)),
@@ -87,7 +94,8 @@ fn lock_holder(place: &Location) -> Option<String> {
     let pid = locks.lines().find_map(|line| holder_in(line, inode))?;
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let stopped = state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
-    let how = if stopped { " and is stopped: it keeps the lock until it goes on (kill -CONT) or ends (kill)" } else { "" };
+    let how =
+        if stopped { " and is stopped: it keeps the lock until it goes on (kill -CONT) or ends (kill)" } else { "" };
     Some(format!("process {pid} holds the write lock{how}"))
 }
 

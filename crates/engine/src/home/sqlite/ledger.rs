@@ -65,7 +65,8 @@ CREATE TABLE onceflow_dead_letter (
 );
 CREATE INDEX onceflow_dead_letter_by_pipeline ON onceflow_dead_letter (pipeline, id);
 CREATE TABLE onceflow_event (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL,
+  at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), kind TEXT NOT NULL, detail TEXT,
   reason TEXT
 );
 CREATE INDEX onceflow_event_by_pipeline ON onceflow_event (pipeline, kind, id);
@@ -167,7 +168,12 @@ pub(super) fn event(
 }
 
 /// A shard's row; `None` where there is none.
-pub(super) fn shard(place: &Location, connection: &Connection, pipeline: PipelineId, shard: &ShardId) -> Result<Option<ShardRow>> {
+pub(super) fn shard(
+    place: &Location,
+    connection: &Connection,
+    pipeline: PipelineId,
+    shard: &ShardId,
+) -> Result<Option<ShardRow>> {
     let sql = "SELECT generation, nonce, epoch, chain FROM onceflow_shard WHERE pipeline = ?1 AND shard = ?2";
     let found = connection
         .query_row(sql, params![pipeline.to_string(), shard.as_str()], |row| {
@@ -189,7 +195,8 @@ pub(super) fn shard(place: &Location, connection: &Connection, pipeline: Pipelin
 
 fn damaged(table: &str, row: &str, column: &str, value: &str) -> Error {
     let message = format!("{table} has '{value}' as {column} of '{row}', which Onceflow cannot have written");
-    Error::new(Kind::Identity, codes::OF0908, message).help("mend the row with a plain UPDATE, or restore a backup of the file")
+    Error::new(Kind::Identity, codes::OF0908, message)
+        .help("mend the row with a plain UPDATE, or restore a backup of the file")
 }
 
 /// Stores a shard's row over the one that is there.
@@ -221,7 +228,11 @@ pub(super) fn found_shard(connection: &Connection, pipeline: PipelineId, row: &S
 }
 
 /// Stores a position where its partition has none; says how many rows it made.
-pub(super) fn found_position(connection: &Connection, pipeline: PipelineId, row: &PositionRow) -> rusqlite::Result<usize> {
+pub(super) fn found_position(
+    connection: &Connection,
+    pipeline: PipelineId,
+    row: &PositionRow,
+) -> rusqlite::Result<usize> {
     let sql = format!(
         "INSERT INTO onceflow_position (pipeline, shard, source, topic, \"partition\", cluster_id, topic_id, next_offset, \
          leader_epoch, tail_offset, tail_fingerprint, watermark, updated_at) \

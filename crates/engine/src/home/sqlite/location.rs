@@ -12,8 +12,24 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// File systems whose locks are another machine's promise, as Linux names them.
 const NETWORK_FILE_SYSTEMS: &[&str] = &[
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "9p", "ceph", "fuse.ceph", "fuse.sshfs", "fuse.glusterfs",
-    "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "lustre", "davfs", "fuse.davfs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "afs",
+    "ncpfs",
+    "9p",
+    "ceph",
+    "fuse.ceph",
+    "fuse.sshfs",
+    "fuse.glusterfs",
+    "fuse.s3fs",
+    "fuse.rclone",
+    "fuse.gcsfuse",
+    "lustre",
+    "davfs",
+    "fuse.davfs",
 ];
 
 /// A database file, named by an absolute path.
@@ -135,9 +151,8 @@ impl Location {
             let message = format!("the database {} is not there", self.path.display());
             return Err(Error::unavailable(codes::OF0810, message).help("restore the file, or start the pipeline anew"));
         }
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let mut flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
         let doing = "open";
         let connection =
@@ -173,8 +188,12 @@ fn unusable(path: &str) -> Option<&'static str> {
             Some("a database in memory is gone with the process, its ledger too, so nothing could be exactly once")
         }
         _ if path.starts_with("file:") => Some("`file:` URIs are not taken; give the path alone"),
-        _ if path.starts_with("//") => Some("SQLite has no hosts; give the path alone, with one slash where it is absolute"),
-        _ if path.contains('?') => Some("parameters after `?` are not taken; Onceflow sets what the database needs by itself"),
+        _ if path.starts_with("//") => {
+            Some("SQLite has no hosts; give the path alone, with one slash where it is absolute")
+        }
+        _ if path.contains('?') => {
+            Some("parameters after `?` are not taken; Onceflow sets what the database needs by itself")
+        }
         _ if path.contains('\0') => Some("it has a NUL character"),
         _ => None,
     }
@@ -229,7 +248,8 @@ mod tests {
     #[test]
     fn the_longest_mount_point_says_which_file_system_it_is() {
         let mounts = "/dev/sda / ext4 rw 0 0\nserver:/x /data nfs4 rw 0 0\ntmpfs /data/fast tmpfs rw 0 0\n";
-        for (folder, kind) in [("/home", "ext4"), ("/data/a", "nfs4"), ("/data/fast/x", "tmpfs"), ("/database", "ext4")] {
+        for (folder, kind) in [("/home", "ext4"), ("/data/a", "nfs4"), ("/data/fast/x", "tmpfs"), ("/database", "ext4")]
+        {
             assert_eq!(file_system(mounts, Path::new(folder)), Some(kind), "{folder}");
         }
     }

@@ -35,9 +35,8 @@ impl Merged {
     pub(super) fn combine(&self, there: Value, comes: Value) -> Result<Value, Unfit> {
         let Some(op) = self.op else { return Ok(there) };
         match (op, &there, &comes) {
-            (MergeOp::Last, ..) | (MergeOp::Sum | MergeOp::Min | MergeOp::Max | MergeOp::Or | MergeOp::And, Value::Null, _) => {
-                Ok(comes)
-            }
+            (MergeOp::Last, ..)
+            | (MergeOp::Sum | MergeOp::Min | MergeOp::Max | MergeOp::Or | MergeOp::And, Value::Null, _) => Ok(comes),
             (MergeOp::First, ..) | (_, _, Value::Null) => Ok(there),
             (MergeOp::Min, ..) => Ok(if self.compare(&comes, &there)? == Ordering::Less { comes } else { there }),
             (MergeOp::Max, ..) => Ok(if self.compare(&comes, &there)? == Ordering::Greater { comes } else { there }),
@@ -161,7 +160,10 @@ fn parse_decimal(text: &str, scale: i8) -> Option<i128> {
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction = fraction.trim_end_matches('0');
-    if whole.is_empty() || fraction.len() > scale || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit()) {
+    if whole.is_empty()
+        || fraction.len() > scale
+        || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     let all = format!("{whole}{fraction:0<scale$}");
@@ -202,7 +204,13 @@ mod tests {
             (MergeOp::Sum, DataType::Float64, Value::Real(f64::MAX), Value::Real(f64::MAX), None),
             (MergeOp::Sum, DataType::Float32, Value::Real(f64::from(f32::MAX)), Value::Real(f64::from(f32::MAX)), None),
             (MergeOp::Sum, DataType::Float64, Value::Integer(2), Value::Real(0.5), Some(Value::Real(2.5))),
-            (MergeOp::Sum, DataType::Decimal128(38, 2), text("12345678901234567890.10"), text("-0.20"), Some(text("12345678901234567889.90"))),
+            (
+                MergeOp::Sum,
+                DataType::Decimal128(38, 2),
+                text("12345678901234567890.10"),
+                text("-0.20"),
+                Some(text("12345678901234567889.90")),
+            ),
             (MergeOp::Sum, DataType::Decimal128(4, 2), text("99.99"), text("0.01"), None),
             (MergeOp::Sum, DataType::Decimal128(6, 2), text("0.10"), text("-0.15"), Some(text("-0.05"))),
             (MergeOp::Sum, DataType::Decimal128(6, 2), text("x"), text("1"), None),

@@ -10,7 +10,8 @@ use crate::codes;
 use crate::error::{Error, Result};
 use crate::home::desk::Desk;
 use crate::home::{
-    Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right, Transaction,
+    Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right,
+    Transaction,
 };
 use location::{FileId, Location};
 use onceflow_core::{Held, PipelineId, PositionRow, ShardId};
@@ -110,7 +111,10 @@ impl SqliteHome {
         if self.session.as_ref().is_some_and(|session| session.file != now) {
             self.session = None;
             let path = self.place.path().display();
-            return Err(Error::unavailable(codes::OF0810, format!("the database {path} was replaced or removed while it was open")));
+            return Err(Error::unavailable(
+                codes::OF0810,
+                format!("the database {path} was replaced or removed while it was open"),
+            ));
         }
         if self.session.is_none() {
             self.session = Some(self.open(false)?);

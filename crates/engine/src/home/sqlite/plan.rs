@@ -64,7 +64,8 @@ pub(super) fn plan(place: &Location, connection: &mut Connection, table: &TableS
             compact: false,
         });
     }
-    let real = RealTable::read(connection, &table.table).map_err(|error| fault::error(place, "read the schema of", error))?;
+    let real =
+        RealTable::read(connection, &table.table).map_err(|error| fault::error(place, "read the schema of", error))?;
     let real = real.ok_or_else(|| missing(place, table))?;
     if let Some(finding) = target::compare(table, &real).into_iter().next() {
         return Err(finding);
@@ -97,7 +98,8 @@ fn table_plan(table: &TableSpec, real: &RealTable) -> TablePlan {
     TablePlan {
         write: insert(table, &way),
         parameters: (0..table.columns.len()).collect(),
-        delete: (!table.key.is_empty()).then(|| format!("DELETE FROM {} WHERE {}", quoted(&table.table), by_key(table))),
+        delete: (!table.key.is_empty())
+            .then(|| format!("DELETE FROM {} WHERE {}", quoted(&table.table), by_key(table))),
         read: (way == Way::Merge).then(|| read(table)),
         merged: merged(table, &decimals),
         compact: !floats && real.compares_bytes(&key_names(table)),
@@ -163,7 +165,8 @@ pub(super) fn check_merge(table: &TableSpec) -> Vec<Error> {
     });
     let finding = |(column, op): (&crate::changes::ColumnSpec, MergeOp)| {
         let op = format!("{op:?}").to_lowercase();
-        let message = format!("column '{}' of '{}' is {}, which has no '{op}'", column.name, table.table, column.declared);
+        let message =
+            format!("column '{}' of '{}' is {}, which has no '{op}'", column.name, table.table, column.declared);
         Error::config(codes::OF0822, message).at(&column.place).help(format!("'merge.{}' = 'last'", column.name))
     };
     wrong.map(finding).collect()
@@ -176,7 +179,9 @@ pub(super) fn check_statement(
     sql: &str,
     at: &Place,
 ) -> Result<Vec<usize>> {
-    let refused = |why: String| Error::config(codes::OF0819, format!("'write.statement' of '{}' cannot be used: {why}", table.name)).at(at);
+    let refused = |why: String| {
+        Error::config(codes::OF0819, format!("'write.statement' of '{}' cannot be used: {why}", table.name)).at(at)
+    };
     let denied: Arc<Mutex<Option<String>>> = Arc::default();
     let notes = denied.clone();
     let judge = move |context: AuthContext<'_>| match forbidden(&context) {
@@ -235,9 +240,9 @@ fn forbidden(context: &AuthContext<'_>) -> Option<String> {
             Some("loads an extension".to_owned())
         }
         AuthAction::Function { .. } => None,
-        AuthAction::Insert { table_name } | AuthAction::Delete { table_name } | AuthAction::Update { table_name, .. } => {
-            ledger(table_name)
-        }
+        AuthAction::Insert { table_name }
+        | AuthAction::Delete { table_name }
+        | AuthAction::Update { table_name, .. } => ledger(table_name),
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
             Some("begins or ends a transaction; rows and ledger commit together, by Onceflow".to_owned())
         }
@@ -246,4 +251,3 @@ fn forbidden(context: &AuthContext<'_>) -> Option<String> {
         _ => Some("changes the schema".to_owned()),
     }
 }
-

@@ -126,7 +126,12 @@ fn inspect(place: &Location, connection: &mut Connection, registration: &Registr
 
 /// Checks users' statements. One may be about a table that this start is going to create, so those are created for the check
 /// and taken back.
-fn check_statements(connection: &mut Connection, registration: &Registration, creating: &[&TableSpec], report: &mut Report) {
+fn check_statements(
+    connection: &mut Connection,
+    registration: &Registration,
+    creating: &[&TableSpec],
+    report: &mut Report,
+) {
     let is_open = !connection.is_autocommit();
     if !registration.tables.iter().any(|table| !target::is_compared(table)) {
         return;
@@ -207,7 +212,8 @@ fn has_rows(connection: &Connection, table: &TableSpec) -> rusqlite::Result<bool
 }
 
 fn has_marker(connection: &Connection, table: &str, marker: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?1 AND tbl_name = ?2 COLLATE NOCASE";
+    let sql =
+        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?1 AND tbl_name = ?2 COLLATE NOCASE";
     connection.query_row(sql, [marker, table], |row| row.get::<_, i64>(0)).map(|count| count > 0)
 }
 
@@ -250,7 +256,8 @@ fn unknown_rows(table: &TableSpec) -> Error {
 
 fn other_table(table: &TableSpec, is_there: bool) -> Error {
     let name = table.target();
-    let how = if is_there { "is not the one that the ledger wrote into" } else { "is gone, and the ledger wrote into it" };
+    let how =
+        if is_there { "is not the one that the ledger wrote into" } else { "is gone, and the ledger wrote into it" };
     Error::new(Kind::Identity, codes::OF0904, format!("table {name} {how}"))
         .at(&table.place)
         .note("it was dropped, or dropped and created again: rows that the ledger counts may be gone")
@@ -326,7 +333,8 @@ impl Known {
             })
             .optional()?;
         let Some((id, fingerprint, wiring)) = found else { return Ok(None) };
-        let mut statement = connection.prepare("SELECT name, target, marker FROM onceflow_target WHERE pipeline = ?1")?;
+        let mut statement =
+            connection.prepare("SELECT name, target, marker FROM onceflow_target WHERE pipeline = ?1")?;
         let targets = statement.query_map([&id], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
         let targets = targets.collect::<rusqlite::Result<_>>()?;
         let pipeline = PipelineId::parse(&id).ok_or(rusqlite::Error::InvalidQuery)?;

@@ -88,7 +88,10 @@ fn refuse_stops(written: &Written, specs: &[TableSpec], work: &Work) -> Result<(
     let error = Error::new(Kind::Data, codes::OF0004, message)
         .at(&table.place)
         .note(format!("the row: {}", refusal.row))
-        .note(format!("{} is the reason's code; `on-error` is `stop`, nothing of the epoch was committed", refusal.code))
+        .note(format!(
+            "{} is the reason's code; `on-error` is `stop`, nothing of the epoch was committed",
+            refusal.code
+        ))
         .help("mend the cause and start again, or set 'on-error' = 'dead-letter' to put such records aside");
     Err(CommitError::Rejected(error))
 }
@@ -114,13 +117,16 @@ impl<'c, 'w> Writer<'c, 'w> {
         let mut tables = Vec::new();
         for (spec, plan) in specs.iter().zip(plans) {
             let table = TableWriter::new(connection, spec, plan);
-            tables.push(table.map_err(|error| CommitError::Rejected(fault::error(place, "prepare a write in", error)))?);
+            tables
+                .push(table.map_err(|error| CommitError::Rejected(fault::error(place, "prepare a write in", error)))?);
         }
         let mut sources = Vec::new();
         let mut entries = vec![Vec::new(); specs.len()];
         let lineage = work.lineage();
         let mut grouped = 0;
-        for (part, set) in work.parts.iter().enumerate().flat_map(|(index, part)| part.sets.iter().map(move |set| (index, set))) {
+        for (part, set) in
+            work.parts.iter().enumerate().flat_map(|(index, part)| part.sets.iter().map(move |set| (index, set)))
+        {
             let source = u32::try_from(sources.len()).expect("an epoch has fewer than 2^32 sets of rows");
             let units = lineage.units(part, set, &mut grouped);
             let rows = units.into_iter().zip(0_u32..).map(|(unit, row)| Entry { unit, source, row });
@@ -164,7 +170,8 @@ impl<'c, 'w> Writer<'c, 'w> {
     }
 
     fn rolled_back(&self) -> Error {
-        let message = format!("a trigger or constraint in {} rolled back the whole transaction", self.place.path().display());
+        let message =
+            format!("a trigger or constraint in {} rolled back the whole transaction", self.place.path().display());
         Error::config(codes::OF0826, message)
             .note("nothing was committed")
             .help("use RAISE(ABORT, …) and ON CONFLICT ABORT, so that one row can be refused by itself")
@@ -390,7 +397,8 @@ impl<'c, 'w> Writer<'c, 'w> {
         }
         let columns = writer.spec.columns.len();
         let mut rows = statement.raw_query();
-        let found = rows.next().and_then(|row| row.map(|row| (0..columns).map(|index| row.get(index)).collect()).transpose());
+        let found =
+            rows.next().and_then(|row| row.map(|row| (0..columns).map(|index| row.get(index)).collect()).transpose());
         drop(rows);
         found.map_err(|error| self.failed_by(table, entry, error))
     }
@@ -456,7 +464,8 @@ impl<'c, 'w> Writer<'c, 'w> {
             table,
             code: codes::OF0827,
             sqlstate: fault::code_name(ffi::SQLITE_CONSTRAINT_FOREIGNKEY),
-            reason: "FOREIGN KEY constraint failed (deferred): a row would refer to a parent that is not there".to_owned(),
+            reason: "FOREIGN KEY constraint failed (deferred): a row would refer to a parent that is not there"
+                .to_owned(),
             row: row_json(&self.sources[entry.source as usize].set.rows, entry.row as usize),
         }
     }

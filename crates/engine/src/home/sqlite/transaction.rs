@@ -71,7 +71,8 @@ impl SqliteHome {
         let place = self.place.clone();
         let connection = &self.session().map_err(CommitError::Rejected)?.connection;
         let sql = "INSERT INTO onceflow_move (pipeline, moves, positions) VALUES (?1, ?2, ?3)";
-        let values = params![advance.pipeline().to_string(), moves(advance).to_string(), positions(advance).to_string()];
+        let values =
+            params![advance.pipeline().to_string(), moves(advance).to_string(), positions(advance).to_string()];
         let Err(error) = connection.execute(sql, values) else { return Ok(()) };
         if error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) {
             return Err(CommitError::Rejected(fault::error(&place, "move the ledger in", error)));
@@ -110,7 +111,10 @@ impl SqliteHome {
         });
         done.map_err(|error| match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => {
-                let message = format!("not all of the {} dead letters are there and still to be replayed", replay.dead_letters.len());
+                let message = format!(
+                    "not all of the {} dead letters are there and still to be replayed",
+                    replay.dead_letters.len()
+                );
                 let error = Error::new(Kind::Identity, codes::OF0909, message);
                 CommitError::Rejected(error.note("no row was written").help("onceflow dead-letters list"))
             }
@@ -181,28 +185,35 @@ fn mismatched(step: &ShardMove, mismatch: MoveMismatch) -> CommitError {
     let (shard, expected) = (&step.expected.shard, &step.expected);
     match mismatch {
         MoveMismatch::Generation { found } if found > expected.generation => {
-            let message = format!("shard {shard} was claimed by another instance: generation {found}, ours is {}", expected.generation);
+            let message = format!(
+                "shard {shard} was claimed by another instance: generation {found}, ours is {}",
+                expected.generation
+            );
             CommitError::Fenced(Error::new(Kind::Fenced, codes::OF0002, message).note("nothing was committed"))
         }
         MoveMismatch::Nonce => {
-            let message = format!("shard {shard} is at our generation {} with another owner's nonce", expected.generation);
+            let message =
+                format!("shard {shard} is at our generation {} with another owner's nonce", expected.generation);
             CommitError::Fenced(Error::new(Kind::Fenced, codes::OF0002, message).note("nothing was committed"))
         }
         MoveMismatch::Generation { found } => CommitError::Rejected(moved_elsewhere(&format!(
             "shard {shard} is at generation {found}, before ours ({}): the database was restored",
             expected.generation
         ))),
-        MoveMismatch::Epoch { found } => {
-            CommitError::Rejected(moved_elsewhere(&format!("shard {shard} is at epoch {found}, not {}", expected.epoch)))
-        }
-        MoveMismatch::Chain => {
-            CommitError::Rejected(moved_elsewhere(&format!("shard {shard} has another history at epoch {}", expected.epoch)))
-        }
+        MoveMismatch::Epoch { found } => CommitError::Rejected(moved_elsewhere(&format!(
+            "shard {shard} is at epoch {found}, not {}",
+            expected.epoch
+        ))),
+        MoveMismatch::Chain => CommitError::Rejected(moved_elsewhere(&format!(
+            "shard {shard} has another history at epoch {}",
+            expected.epoch
+        ))),
     }
 }
 
 fn moved_elsewhere(message: &str) -> Error {
-    Error::unavailable(codes::OF0910, message).note("nothing was committed; a claim goes on from what stands in the ledger")
+    Error::unavailable(codes::OF0910, message)
+        .note("nothing was committed; a claim goes on from what stands in the ledger")
 }
 
 impl Transaction for Open<'_> {
@@ -229,7 +240,10 @@ impl Transaction for Open<'_> {
 }
 
 fn lost() -> CommitError {
-    CommitError::Rejected(Error::unavailable(codes::OF0806, "the transaction is no longer open; nothing of it was committed"))
+    CommitError::Rejected(Error::unavailable(
+        codes::OF0806,
+        "the transaction is no longer open; nothing of it was committed",
+    ))
 }
 
 impl Open<'_> {

@@ -52,7 +52,9 @@ impl Form {
             DataType::Float32 | DataType::Float64 => Self::Real,
             DataType::Decimal128(precision, scale) => Self::Decimal(*precision, *scale),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Self::Blob,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Self::Blob
+            }
             DataType::Date32 | DataType::Date64 => Self::Shaped(0),
             DataType::Time32(unit) | DataType::Time64(unit) | DataType::Timestamp(unit, _) => {
                 Self::Shaped(second_digits(declared, *unit))
@@ -94,7 +96,9 @@ impl Form {
                 says("SQLite turns numbers with more than 15 digits into floating-point ones and loses the rest")
             }
             (Self::Text | Self::Shaped(_), Text) | (Self::Shaped(_), Numeric) => None,
-            (Self::Text, _) => says("SQLite guesses from the words of the type that the column is numeric: '007' would be stored as 7"),
+            (Self::Text, _) => {
+                says("SQLite guesses from the words of the type that the column is numeric: '007' would be stored as 7")
+            }
             (Self::Shaped(_), _) => says("the column is declared for numbers, and the value is text"),
             (Self::Blob, _) => says("the column is not declared for bytes"),
             (Self::Boolean | Self::Integer(_) | Self::Real, Text) => says("SQLite would store the number as text"),
@@ -140,7 +144,9 @@ impl DecimalAs {
     /// The fastest exact way into a column.
     pub(super) fn into(form: Form, affinity: Affinity) -> Self {
         match (form, affinity) {
-            (Form::Decimal(precision, scale @ 0..=15), Affinity::Numeric | Affinity::Real) if precision <= REAL_DIGITS => {
+            (Form::Decimal(precision, scale @ 0..=15), Affinity::Numeric | Affinity::Real)
+                if precision <= REAL_DIGITS =>
+            {
                 Self::Number(10_f64.powi(i32::from(scale)))
             }
             _ => Self::Text,
@@ -262,11 +268,13 @@ impl Column {
 }
 
 fn owned_text(text: Option<String>) -> Result<ToSqlOutput<'static>, Unfit> {
-    text.map(|text| ToSqlOutput::Owned(Value::Text(text))).ok_or_else(|| unfit("the date or time is beyond the calendar"))
+    text.map(|text| ToSqlOutput::Owned(Value::Text(text)))
+        .ok_or_else(|| unfit("the date or time is beyond the calendar"))
 }
 
 fn unsigned(value: u64) -> Result<ToSqlOutput<'static>, Unfit> {
-    let signed = i64::try_from(value).map_err(|_| unfit(format!("{value} does not fit into SQLite's 64-bit integers")))?;
+    let signed =
+        i64::try_from(value).map_err(|_| unfit(format!("{value} does not fit into SQLite's 64-bit integers")))?;
     Ok(ToSqlOutput::Owned(Value::Integer(signed)))
 }
 

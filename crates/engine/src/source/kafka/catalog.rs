@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+const MISSING_TRIES: usize = 4;
+const MISSING_PAUSE: Duration = Duration::from_millis(250);
 const CLUSTER_ID_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Topics of one cluster as they are now; a topic that does not exist has no entry.
@@ -31,7 +33,7 @@ impl KafkaSource {
     /// The partitions that exist now, in order.
     pub(super) fn find_partitions(&mut self) -> Result<Vec<Found>> {
         let names = self.wanted_topics()?;
-        let catalog = self.describe_topics(&names)?;
+        let catalog = self.describe_patiently(&names)?;
         // Of a pattern's topics one may have been deleted since they were listed.
         let missing = names.iter().find(|name| self.shared.pattern.is_none() && !catalog.topics.contains_key(*name));
         if let Some(missing) = missing {
@@ -66,6 +68,19 @@ impl KafkaSource {
         names.sort_unstable();
         names.dedup();
         Ok(names)
+    }
+
+    /// A broker may not know yet of a topic that was created a moment ago, so that a missing one is asked for again.
+    fn describe_patiently(&mut self, names: &[String]) -> Result<Catalog> {
+        let mut catalog = self.describe_topics(names)?;
+        for _ in 0..MISSING_TRIES {
+            if catalog.topics.len() == names.len() {
+                break;
+            }
+            std::thread::park_timeout(MISSING_PAUSE);
+            catalog = self.describe_topics(names)?;
+        }
+        Ok(catalog)
     }
 
     /// What the cluster says about topics. A denied topic is an error; a missing one is left out.

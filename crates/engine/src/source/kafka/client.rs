@@ -159,21 +159,24 @@ impl Client {
     }
 
     /// Waits for an answer. Fails as soon as it is clear that none will come.
-    pub(super) fn wait<T>(&mut self, doing: &str, mut asked: Asked<T>) -> Result<T> {
+    pub(super) fn wait<T>(&mut self, doing: &str, asked: Asked<T>) -> Result<T> {
+        self.answer(doing, asked)?.map_err(|failure| self.failed(doing, Some(failure)))
+    }
+
+    /// Waits for an answer, which may be a refusal that the caller understands.
+    pub(super) fn answer<T>(&mut self, doing: &str, mut asked: Asked<T>) -> Result<Result<T, Failure>> {
         let deadline = Instant::now() + ANSWER_WAIT_MAX;
-        self.health.all_down = false;
+        self.health.forget();
         loop {
-            match asked.poll(SLICE) {
+            let answer = asked.poll(SLICE);
+            self.serve();
+            match answer {
                 Some(Ok(answer)) => {
-                    self.serve();
                     self.works();
-                    return Ok(answer);
+                    return Ok(Ok(answer));
                 }
-                Some(Err(failure)) => {
-                    self.serve();
-                    return Err(self.failed(doing, Some(failure)));
-                }
-                None => self.serve(),
+                Some(Err(failure)) => return Ok(Err(failure)),
+                None => {}
             }
             let hopeless = self.health.refused.is_some() || self.health.all_down;
             if hopeless || Instant::now() >= deadline {
@@ -185,7 +188,7 @@ impl Client {
     /// The names of all topics.
     pub(super) fn topic_names(&mut self) -> Result<Vec<String>> {
         let deadline = Instant::now() + ANSWER_WAIT_MAX;
-        self.health.all_down = false;
+        self.health.forget();
         loop {
             let names = self.native.topic_names(Duration::from_secs(1));
             self.serve();
@@ -216,6 +219,12 @@ impl Client {
 }
 
 impl Health {
+    /// Forgets why earlier attempts were hopeless: a login may work now.
+    fn forget(&mut self) {
+        self.all_down = false;
+        self.refused = None;
+    }
+
     fn read_error(&mut self, failure: Failure) {
         let first = self.told.insert(failure.code as i32);
         if first && failure.code != RDKafkaErrorCode::AllBrokersDown {

@@ -1,13 +1,17 @@
 //! Positions that are not in the ledger: where logs begin and end, and where a pipeline begins and ends by its own text.
 
 use super::catalog::is_missing;
-use super::client::{ANSWER_WAIT_MAX, explain};
+use super::client::{ANSWER_WAIT_MAX, Client, explain};
 use super::ffi::{At, EARLIEST, Failure, LATEST, Offsets, ask_group, ask_offsets};
 use super::{Bounded, KafkaSource, Reset, Startup};
 use crate::codes;
 use crate::error::{Error, Result};
 use onceflow_core::{Partition, Position};
+use rdkafka::error::RDKafkaErrorCode;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) type Positions = BTreeMap<Partition, Position>;
 
@@ -120,12 +124,21 @@ impl KafkaSource {
         if partitions.is_empty() {
             return Ok(Positions::new());
         }
+        // A client of its own: see `ask_group`.
+        let mut client = Client::open(self.shared.config.clone().set("group.id", group))?;
         let entries: Vec<_> = partitions.iter().map(|partition| at(partition, LATEST)).collect();
-        let client = self.client()?;
-        let asked = ask_group(client.native(), group, &entries, ANSWER_WAIT_MAX);
         let doing = format!("asking for the offsets of group '{group}'");
-        let answer = client.wait(&doing, asked)?.map_err(|failure| client.failed(&doing, Some(failure)))?;
-        self.read_positions(partitions, answer)
+        let deadline = Instant::now() + ANSWER_WAIT_MAX;
+        loop {
+            let asked = ask_group(client.native(), group, &entries, ANSWER_WAIT_MAX);
+            match client.answer(&doing, asked)?.and_then(|answer| answer) {
+                Ok(answer) => return self.read_positions(partitions, answer),
+                Err(failure) if is_coordinator_away(&failure) && Instant::now() < deadline => {
+                    std::thread::park_timeout(COORDINATOR_PAUSE);
+                }
+                Err(failure) => return Err(client.failed(&doing, Some(failure))),
+            }
+        }
     }
 
     fn read_positions(&self, partitions: &[Partition], answer: Offsets) -> Result<Positions> {
@@ -154,6 +167,12 @@ impl KafkaSource {
         }
         error.help("another 'scan.bounded.mode'")
     }
+}
+
+/// A cluster finds or makes a group's coordinator when it is first asked, and says so meanwhile.
+fn is_coordinator_away(failure: &Failure) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, WaitingForCoordinator};
+    matches!(failure.code, CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | WaitingForCoordinator)
 }
 
 fn at(partition: &Partition, offset: i64) -> At {

@@ -55,6 +55,7 @@ impl ClientContext for Quiet {}
 pub(super) struct Native {
     main: *mut sys::rd_kafka_queue_t,
     token_principal: Option<String>,
+    has_group: bool,
     client: Client<Quiet>,
 }
 
@@ -84,7 +85,8 @@ impl Native {
         // SAFETY: the client is alive; the reference that is returned is ours.
         let main = unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) };
         let principal = config.get("sasl.oauthbearer.config").and_then(|text| text.strip_prefix("principal="));
-        Ok(Arc::new(Self { main, token_principal: principal.map(str::to_owned), client }))
+        let has_group = config.get("group.id").is_some();
+        Ok(Arc::new(Self { main, token_principal: principal.map(str::to_owned), has_group, client }))
     }
 
     /// Whom an unsecured OAUTHBEARER token names.

@@ -237,12 +237,17 @@ unsafe fn read_offsets(event: *mut sys::rd_kafka_event_t) -> Offsets {
 }
 
 /// Asks for the offsets that a group has committed; negative where it has none.
+///
+/// # Panics
+/// Where the client has no `group.id`: librdkafka 2.12 then follows a null pointer as soon as the coordinator is elsewhere
+/// (`rd_kafka_handle_OffsetFetch` asks the client's own group to look for it), which on a new cluster is the first answer.
 pub(in super::super) fn ask_group(
     native: &Arc<Native>,
     group: &str,
     entries: &[At],
     wait: Duration,
 ) -> Asked<Result<Offsets, Failure>> {
+    assert!(native.has_group, "librdkafka crashes in a client without a group");
     let queue = Queue::new(native, 1);
     let options = Options::new(native, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, wait);
     let (group, list) = (c_string(group), List::new(native, entries, ""));

@@ -1,0 +1,97 @@
+//! What an error of the server means while rows are written: a row is refused, or the transaction is lost.
+
+use crate::codes::{self, Code};
+use crate::error::Error;
+use crate::home::CommitError;
+use crate::home::postgres::{classify, said};
+use tokio_postgres::error::DbError;
+
+/// Why rows did not go in.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The database, or Onceflow, refused a row.
+    Refused(Reason),
+    /// The transaction is lost.
+    Lost(CommitError),
+}
+
+/// What was said of a refused row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Reason {
+    pub table: usize,
+    pub code: Code,
+    pub sqlstate: String,
+    pub why: String,
+}
+
+impl Failure {
+    /// The failure of writing rows of a table.
+    pub fn of(error: tokio_postgres::Error, table: usize) -> Self {
+        match error.as_db_error() {
+            Some(db) if refuses_row(db) => Self::Refused(Reason {
+                table,
+                code: codes::OF0750,
+                sqlstate: db.code().code().to_owned(),
+                why: words(db),
+            }),
+            _ => Self::Lost(lost(error)),
+        }
+    }
+
+    /// A failure that is no row's fault.
+    pub fn lost(error: tokio_postgres::Error) -> Self {
+        Self::Lost(lost(error))
+    }
+
+    pub fn internal(error: Error) -> Self {
+        Self::Lost(CommitError::Rejected(error))
+    }
+}
+
+/// The transaction is certainly not committed, since COMMIT was not sent.
+pub(super) fn lost(error: tokio_postgres::Error) -> CommitError {
+    let damaged = error.as_db_error().filter(|db| matches!(db.code().code().get(..2), Some("58" | "XX")));
+    if let Some(db) = damaged {
+        let message = format!("cannot write rows: {}", said(db));
+        return CommitError::Rejected(Error::unavailable(codes::OF0702, message).caused_by(error));
+    }
+    CommitError::Rejected(classify(error, "write rows"))
+}
+
+/// The server's message with its detail, and the constraint where the message does not name it.
+fn words(db: &DbError) -> String {
+    let mut words = db.message().to_owned();
+    if let Some(detail) = db.detail() {
+        words = format!("{words} ({detail})");
+    }
+    match db.constraint() {
+        Some(constraint) if !words.contains(constraint) => format!("{words} (constraint {constraint})"),
+        _ => words,
+    }
+}
+
+/// Whether another row might have gone in. What a trigger raises is about its row, whatever SQLSTATE it chooses, unless it
+/// chooses one that asks to try again.
+fn refuses_row(db: &DbError) -> bool {
+    let code = db.code().code();
+    let class = code.get(..2).unwrap_or_default();
+    match class {
+        "08" | "40" | "53" | "57" | "58" | "XX" => false,
+        _ if db.routine() == Some("exec_stmt_raise") => true,
+        // Cardinality, data, constraints, check options, triggers and functions, limits of a row or an index.
+        "21" | "22" | "23" | "2F" | "38" | "39" | "44" | "54" | "P0" => true,
+        // A policy's refusal has the code of a missing privilege.
+        "42" => code == "42501" && db.routine() == Some("ExecWithCheckOptions"),
+        _ => !is_standard(class),
+    }
+}
+
+/// Classes that the server itself uses; others are somebody's own.
+fn is_standard(class: &str) -> bool {
+    const CLASSES: &[&str] = &[
+        "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "20", "21", "22", "23", "24", "25",
+        "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44", "53", "54", "55",
+        "57", "58", "72", "F0", "HV", "P0", "XX",
+    ];
+    CLASSES.contains(&class)
+}

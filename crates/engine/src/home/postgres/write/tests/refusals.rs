@@ -1,0 +1,277 @@
+//! Rows that the database refuses: found, left out with their records, everything else in; and what is no row's fault.
+
+use super::*;
+use crate::error::Kind;
+use std::collections::BTreeSet;
+
+fn numbered(count: i64) -> RecordBatch {
+    batch(vec![int_column(0..count), int_column((0..count).map(|row| row * 10))])
+}
+
+/// Writes 3,000 rows of which some are bad, in every mode, and looks that exactly those are missing.
+async fn check_modes(lab: &Lab, bad: &[i64]) {
+    let count = 3_000;
+    let list = bad.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let statement = WriteMode::Statement { sql: "INSERT INTO b VALUES (:k, :v)".to_owned(), expect_rows: Some(1), place: place() };
+    let modes = [WriteMode::Append, WriteMode::Upsert, WriteMode::Merge(vec![None, None]), WriteMode::InsertIgnore, statement];
+    for mode in modes {
+        lab.sql("DROP TABLE IF EXISTS b").await;
+        lab.sql(&format!("CREATE TABLE b (k bigint PRIMARY KEY, v bigint, CONSTRAINT fine CHECK (k NOT IN ({list})))")).await;
+        let key = usize::from(mode.is_keyed());
+        let spec = ints("b", &["k", "v"], key, mode.clone());
+        let work = work(vec![set(0, numbered(count))]);
+        let written = lab.write_once(&[spec], &work).await;
+        let found: BTreeSet<i64> = offsets(&work, &written).iter().map(|offset| i64::try_from(*offset).unwrap() - 100).collect();
+        assert_eq!(found, bad.iter().copied().collect(), "{mode:?}");
+        let first = &written.refused[0];
+        assert_eq!((first.sqlstate.as_str(), first.code), ("23514", codes::OF0750));
+        assert!(first.reason.contains("fine"), "{}", first.reason);
+        assert_eq!(first.row, format!("{{\"k\": {}, \"v\": {}}}", bad[0], bad[0] * 10));
+        let left = u64::try_from(count).unwrap() - bad.len() as u64;
+        assert_eq!(written.rows, [left], "{mode:?}");
+        assert_eq!(lab.rows("SELECT count(*), count(DISTINCT k) FROM b").await, [format!("({left},{left})")], "{mode:?}");
+    }
+}
+
+#[test]
+fn one_bad_row_is_found_among_many() {
+    lab("one_bad", async |lab| check_modes(&lab, &[1_717]).await);
+}
+
+#[test]
+fn a_few_bad_rows_are_found_among_many() {
+    lab("few_bad", async |lab| check_modes(&lab, &[0, 1, 1_500, 2_999]).await);
+}
+
+#[test]
+fn many_bad_rows_are_found_row_by_row() {
+    let bad: Vec<i64> = (500..1_700).collect();
+    lab("many_bad", async |lab| check_modes(&lab, &bad).await);
+}
+
+#[test]
+fn rows_of_one_record_go_in_together_or_not_at_all() {
+    lab("units", async |lab| {
+        lab.sql("CREATE TABLE one (k bigint, v bigint); CREATE TABLE two (k bigint PRIMARY KEY CHECK (k <> 2), v bigint)").await;
+        let one = ints("one", &["k", "v"], 0, WriteMode::Append);
+        let two = ints("two", &["k", "v"], 1, WriteMode::Upsert);
+        let work = work(vec![set(0, numbered(5)), set(1, numbered(5))]);
+        let written = lab.write_once(&[one, two], &work).await;
+        assert_eq!(offsets(&work, &written), [102]);
+        assert_eq!((written.rows.clone(), written.refused[0].table), (vec![4, 4], 1));
+        for table in ["one", "two"] {
+            assert_eq!(lab.rows(&format!("SELECT k FROM {table} ORDER BY k")).await, ["(0)", "(1)", "(3)", "(4)"]);
+        }
+    });
+}
+
+#[test]
+fn a_foreign_key_refuses_and_a_deferred_one_waits_for_later_rows() {
+    alone("foreign", async |lab| {
+        for deferred in ["", "DEFERRABLE INITIALLY DEFERRED"] {
+            lab.sql("DROP TABLE IF EXISTS child, parent; CREATE TABLE parent (id bigint PRIMARY KEY)").await;
+            let create = format!("CREATE TABLE child (id bigint, parent bigint CONSTRAINT known REFERENCES parent {deferred})");
+            lab.sql(&create).await;
+            let child = ints("child", &["id", "parent"], 0, WriteMode::Append);
+            let parent = ints("parent", &["id"], 0, WriteMode::Append);
+            // The children come first; three have no parent at all, in a later or any table.
+            let children = batch(vec![int_column(0..40), int_column((0..40).map(|row| if row % 15 == 7 { 999 } else { row % 5 }))]);
+            let parents = batch(vec![int_column(0..5)]);
+            let specs = [child, parent];
+            let order = if deferred.is_empty() { [1, 0] } else { [0, 1] };
+            let sets: Vec<RowSet> = order
+                .map(|table| {
+                    let mut set = set(table, if table == 0 { children.clone() } else { parents.clone() });
+                    // Parents are records of their own, behind the children.
+                    let from = if table == 0 { 0 } else { 40 };
+                    set.ordinals = Some((0..u32::try_from(set.rows.num_rows()).unwrap()).map(|row| row + from).collect());
+                    set
+                })
+                .into_iter()
+                .collect();
+            let work = work_of(vec![(vec![records(0, 100, 45)], sets)]);
+            let written = lab.write_once(&specs, &work).await;
+            assert_eq!(offsets(&work, &written), [107, 122, 137], "{deferred}");
+            assert!(written.refused.iter().all(|refusal| refusal.sqlstate == "23503"), "{deferred}");
+            assert_eq!(lab.rows("SELECT count(*) FROM child").await, ["(37)"]);
+            assert_eq!(lab.rows("SELECT count(*) FROM parent").await, ["(5)"]);
+            assert!(written.refused[0].row.contains("999"));
+        }
+    });
+}
+
+/// A record that is refused until a later one is there does not come after a later record of its own key.
+#[test]
+fn a_second_try_does_not_change_which_record_is_last() {
+    lab("second_try", async |lab| {
+        lab.sql("CREATE TABLE parent (id bigint PRIMARY KEY); CREATE TABLE child (id bigint PRIMARY KEY, parent bigint REFERENCES parent)").await;
+        let specs = [ints("parent", &["id"], 0, WriteMode::Append), ints("child", &["id", "parent"], 1, WriteMode::Upsert)];
+        // Record 0: key 1 refers to parent 7, which is record 2; record 1: key 1 without a parent; record 3 is bad for good.
+        let parents: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+        let mut parent = set(0, batch(vec![int_column([7])]));
+        parent.ordinals = Some(vec![2]);
+        let mut child = set(1, batch(vec![int_column([1, 1]), parents]));
+        child.ordinals = Some(vec![0, 1]);
+        let mut bad = set(1, batch(vec![int_column([2]), int_column([8])]));
+        bad.ordinals = Some(vec![3]);
+        let work = work_of(vec![(vec![records(0, 100, 4)], vec![parent, child, bad])]);
+        let written = lab.write_once(&specs, &work).await;
+        assert_eq!(offsets(&work, &written), [103]);
+        assert_eq!(written.rows, [1, 2]);
+        assert_eq!(lab.rows("SELECT * FROM child").await, ["(1,)"]);
+        assert_eq!(lab.rows("SELECT * FROM parent").await, ["(7)"]);
+    });
+}
+
+#[test]
+fn what_a_trigger_raises_is_the_rows_fault() {
+    lab("triggers", async |lab| {
+        lab.sql("CREATE TABLE t (k bigint, v bigint); CREATE TABLE audit (k bigint)").await;
+        lab.sql(
+            "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+               IF NEW.k = 1 THEN RAISE 'one is too few'; END IF; \
+               IF NEW.k = 2 THEN RAISE 'own' USING ERRCODE = 'AB123', DETAIL = 'two'; END IF; \
+               INSERT INTO audit VALUES (NEW.k); NEW.v := NEW.v + 1; RETURN NEW; END $$; \
+             CREATE TRIGGER guard BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION guard()",
+        )
+        .await;
+        let spec = ints("t", &["k", "v"], 0, WriteMode::Append);
+        let work = work(vec![set(0, numbered(4))]);
+        let written = lab.write_once(&[spec], &work).await;
+        let found = refused(&work, &written);
+        assert_eq!(found[0], (101, "P0001".to_owned(), "one is too few".to_owned()));
+        assert_eq!(found[1], (102, "AB123".to_owned(), "own (two)".to_owned()));
+        assert_eq!(lab.rows("SELECT * FROM t ORDER BY k").await, ["(0,1)", "(3,31)"]);
+        assert_eq!(lab.rows("SELECT * FROM audit ORDER BY k").await, ["(0)", "(3)"]);
+    });
+}
+
+#[test]
+fn a_row_without_a_partition_is_refused() {
+    lab("partitioned", async |lab| {
+        lab.sql("CREATE TABLE p (k bigint PRIMARY KEY, v bigint) PARTITION BY RANGE (k)").await;
+        lab.sql("CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (2); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (2) TO (4)").await;
+        for mode in [WriteMode::Append, WriteMode::Upsert] {
+            lab.sql("TRUNCATE p").await;
+            let spec = ints("p", &["k", "v"], usize::from(mode.is_keyed()), mode);
+            let work = work(vec![set(0, numbered(5))]);
+            let written = lab.write_once(&[spec], &work).await;
+            assert_eq!(offsets(&work, &written), [104]);
+            assert_eq!(lab.rows("SELECT tableoid::regclass, k FROM p ORDER BY k").await.len(), 4);
+        }
+    });
+}
+
+#[test]
+fn a_policy_refuses_single_rows() {
+    lab("policy", async |lab| {
+        let role = format!("pgw_policy_{}", std::process::id());
+        lab.sql(&format!("CREATE ROLE {role}; CREATE TABLE r (k bigint, v bigint); ALTER TABLE r ENABLE ROW LEVEL SECURITY")).await;
+        lab.sql(&format!("CREATE POLICY small ON r USING (true) WITH CHECK (k < 3); GRANT SELECT, INSERT ON r TO {role}")).await;
+        lab.sql(&format!("GRANT USAGE, CREATE ON SCHEMA {} TO {role}; SET ROLE {role}", lab.schema)).await;
+        let spec = ints("r", &["k", "v"], 0, WriteMode::Append);
+        let found = check_tables(&lab.client, std::slice::from_ref(&spec), false).await.unwrap();
+        assert!(found.notices[0].contains("row-level security"), "{:?}", found.notices);
+        let parts = |from: u64| (vec![records(0, from, 5)], vec![set(0, numbered(5))]);
+        let work = work_of(vec![parts(0), parts(10)]);
+        let written = lab.write_once(&[spec], &work).await;
+        assert_eq!(offsets(&work, &written), [3, 4, 13, 14]);
+        assert_eq!(written.refused[0].sqlstate, "42501");
+        lab.sql(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")).await;
+        assert_eq!(lab.rows("SELECT count(*) FROM r").await, ["(6)"]);
+    });
+}
+
+#[test]
+fn a_null_in_the_key_is_refused() {
+    lab("null_key", async |lab| {
+        lab.sql("CREATE TABLE n (k bigint UNIQUE, v bigint)").await;
+        let spec = ints("n", &["k", "v"], 1, WriteMode::Upsert);
+        let keys: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(2)]));
+        let work = work(vec![set(0, batch(vec![keys, int_column(0..3)]))]);
+        let written = lab.write_once(&[spec], &work).await;
+        assert_eq!(refused(&work, &written), [(101, String::new(), "column 'k' of the key is NULL".to_owned())]);
+        assert_eq!(written.rows, [2]);
+    });
+}
+
+#[test]
+fn stop_rejects_the_transaction_and_names_the_record() {
+    lab("stop", async |lab| {
+        lab.sql("CREATE TABLE s (k smallint CHECK (k <> 3), v bigint)").await;
+        for (rows, why) in [(numbered(5), "violates check constraint"), (numbered(40_000), "32768 is out of range")] {
+            let mut spec = ints("s", &["k", "v"], 0, WriteMode::Append);
+            spec.on_error = OnError::Stop;
+            let mut writer = lab.writer(&[spec]).await;
+            lab.sql("BEGIN").await;
+            let rejected = writer.write(&lab.client, &work(vec![set(0, rows)])).await;
+            lab.sql("ROLLBACK").await;
+            let Err(CommitError::Rejected(error)) = rejected else { panic!("{rejected:?}") };
+            assert_eq!((error.kind(), error.code()), (Kind::Data, codes::OF0004));
+            assert!(error.message().starts_with("stopped at topic/0 offset "), "{error}");
+            assert!(error.message().contains(why), "{error}");
+        }
+    });
+}
+
+#[test]
+fn what_is_no_rows_fault_loses_the_transaction() {
+    lab("lost", async |lab| {
+        lab.sql("CREATE TABLE l (k bigint PRIMARY KEY, v bigint)").await;
+        let spec = ints("l", &["k", "v"], 1, WriteMode::Upsert);
+        let rejected = async |lab: &Lab, writer: &mut Writer, rows: i64| {
+            lab.sql("BEGIN").await;
+            match writer.write(&lab.client, &work(vec![set(0, numbered(rows))])).await {
+                Err(CommitError::Rejected(error)) => error,
+                other => panic!("{other:?}"),
+            }
+        };
+        // A lock that is not granted.
+        let mut writer = lab.writer(std::slice::from_ref(&spec)).await;
+        let other = lab.other().await;
+        other.sql("BEGIN; LOCK TABLE l").await;
+        lab.sql("SET lock_timeout = 100").await;
+        let error = rejected(&lab, &mut writer, 3).await;
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        lab.sql("ROLLBACK").await;
+        other.sql("ROLLBACK").await;
+        // A table that changed since the start.
+        other.sql("ALTER TABLE l DROP COLUMN v").await;
+        let error = rejected(&lab, &mut writer, 3).await;
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        lab.sql("ROLLBACK").await;
+        other.sql("ALTER TABLE l ADD COLUMN v bigint").await;
+        // A session that is ended.
+        let mut writer = lab.writer(&[spec]).await;
+        let pid = &lab.rows("SELECT pg_backend_pid()").await[0];
+        other.sql(&format!("SELECT pg_terminate_backend({pid})")).await;
+        let error = rejected_closed(&lab, &mut writer).await;
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        assert_eq!(other.rows("SELECT count(*) FROM l").await, ["(0)"]);
+    });
+}
+
+async fn rejected_closed(lab: &Lab, writer: &mut Writer) -> Error {
+    match writer.write(&lab.client, &work(vec![set(0, numbered(20_000))])).await {
+        Err(CommitError::Rejected(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_serialization_failure_in_a_trigger_is_tried_again() {
+    lab("serialization", async |lab| {
+        lab.sql("CREATE TABLE z (k bigint, v bigint)").await;
+        lab.sql(
+            "CREATE FUNCTION clash() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE 'again' USING ERRCODE = '40001'; END $$; \
+             CREATE TRIGGER clash BEFORE INSERT ON z FOR EACH ROW EXECUTE FUNCTION clash()",
+        )
+        .await;
+        let mut writer = lab.writer(&[ints("z", &["k", "v"], 0, WriteMode::Append)]).await;
+        lab.sql("BEGIN").await;
+        let rejected = writer.write(&lab.client, &work(vec![set(0, numbered(2))])).await;
+        let Err(CommitError::Rejected(error)) = rejected else { panic!("{rejected:?}") };
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    });
+}
