@@ -93,13 +93,19 @@ fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) 
     let at = match place {
         Some((line, column)) => toks.iter().position(|tok| (tok.place.line, tok.place.column) == (line, column)),
         None if message.ends_with("found: EOF") => None,
-        // Without a place the token that was read last is to blame.
-        None => Some(index.saturating_sub(1).min(toks.len() - 1)),
+        None => Some(named(cursor.source(), toks, index, &message)),
     };
     let mut end = cursor.clone();
     end.skip(toks.len());
     let place = at.map_or_else(|| end.place(), |at| toks[at].place.clone());
     finish(cursor.source(), toks, at, &message, &place)
+}
+
+/// Without a place the last token that the message names is to blame, or else the one that was read last.
+fn named(source: &Source, toks: &[Tok], index: usize, message: &str) -> usize {
+    let name = message.rsplit_once("found: ").map_or("", |(_, name)| name);
+    let read = &toks[..index.clamp(1, toks.len())];
+    read.iter().rposition(|tok| &source.text[tok.range.clone()] == name).unwrap_or(read.len() - 1)
 }
 
 /// The parser's message in our words.

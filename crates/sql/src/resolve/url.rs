@@ -26,7 +26,11 @@ pub fn database(url: &str, connector: &str) -> Database {
     let Some((scheme, path)) = rest.split_once(':') else { return Database::Unknown };
     match scheme.to_ascii_lowercase().as_str() {
         "postgresql" | "postgres" => Database::Postgres(url.to_owned()),
-        "sqlite" | "sqlite3" => Database::Sqlite(format!("sqlite:{}", path.strip_prefix("//").unwrap_or(path))),
+        "sqlite" | "sqlite3" => {
+            // `sqlite:///path` is how other programs write an absolute path; a host has no meaning and is refused later.
+            let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+            Database::Sqlite(format!("sqlite:{path}"))
+        }
         "mysql" | "mariadb" | "oracle" | "sqlserver" | "db2" | "derby" | "h2" | "duckdb" | "clickhouse"
         | "snowflake" | "redshift" | "mongodb" | "trino" | "cratedb" | "oceanbase" | "dm" | "vertica" => {
             Database::Other(scheme.to_ascii_lowercase())

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod broken;
+mod documented;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod refused;
