@@ -76,18 +76,13 @@ fn check_rows(text: &str, values: &[&str], expected: &[&str]) {
 }
 
 #[test]
-fn many_failures_are_found_in_time_and_long_texts_are_planned() {
+fn many_failures_are_all_found() {
     let text = one("a BIGINT, b INT", "INSERT INTO o SELECT id, 60 / n FROM t;");
     let pipeline = compiled(&text).expect("it compiles");
     let values: Vec<String> = (0..10_000).map(|id| format!(r#"{{"id": {id}, "n": {}}}"#, id % 2)).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let outcome = run(&pipeline, &values, &[]);
     assert_eq!((outcome.rows.len(), outcome.failed.len()), (5_000, 5_000));
-    let sum = vec!["n"; 400].join(" + ");
-    check(&one("a INT", &format!("INSERT INTO o SELECT {sum} FROM t;")), &[r#"{"n": 2}"#], &["0 o: 800"]);
-    let sum = vec!["n"; 3_000].join(" + ");
-    let errors = compiled(&one("a INT", &format!("INSERT INTO o SELECT {sum} FROM t;"))).err().expect("it is too deep");
-    assert_eq!(errors[0].code().as_str(), "OF0306");
 }
 
 #[test]
