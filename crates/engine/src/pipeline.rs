@@ -1,6 +1,6 @@
 //! A pipeline: sources, logic and tables, resolved and ready to run.
 
-use crate::changes::TableSpec;
+use crate::changes::{TableSpec, WriteMode};
 use crate::home::HomeFactory;
 use crate::logic::LogicFactory;
 use crate::source::SourceFactory;
@@ -22,6 +22,21 @@ pub struct Settings {
     pub dead_letters_max: Option<u64>,
     /// `auto-create`: create missing target tables.
     pub auto_create: bool,
+}
+
+/// Records of an epoch where a statement is executed for each of them and nothing else was set. A transaction that updates
+/// the same few rows over and over leaves a version of the row each time, and the next update has to pass all of them; only a
+/// commit lets the database clear them away.
+const STATEMENT_ROWS_MAX: usize = 2_000;
+
+impl Settings {
+    /// The settings for a branch with these tables.
+    pub fn for_tables(&self, tables: &[TableSpec]) -> Self {
+        let statement = tables.iter().any(|table| matches!(table.mode, WriteMode::Statement { .. }));
+        let chosen = self.epoch_rows_max != Self::default().epoch_rows_max;
+        let epoch_rows_max = if statement && !chosen { STATEMENT_ROWS_MAX } else { self.epoch_rows_max };
+        Self { epoch_rows_max, ..self.clone() }
+    }
 }
 
 impl Default for Settings {

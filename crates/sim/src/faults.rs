@@ -82,6 +82,10 @@ impl HomeFactory for FaultyHomes {
         self.inner.describe()
     }
 
+    fn default_schema(&self) -> Option<String> {
+        self.inner.default_schema()
+    }
+
     fn guarantee(&self) -> Guarantee {
         self.inner.guarantee()
     }

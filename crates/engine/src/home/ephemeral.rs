@@ -100,6 +100,10 @@ macro_rules! factory {
                 $system.to_owned()
             }
 
+            fn default_schema(&self) -> Option<String> {
+                None
+            }
+
             fn guarantee(&self) -> Guarantee {
                 Guarantee::AtLeastOnce
             }

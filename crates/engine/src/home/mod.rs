@@ -237,6 +237,9 @@ pub trait HomeFactory: Send + Sync + fmt::Debug {
     /// Which database, without secrets. Two factories with equal texts are one home.
     fn describe(&self) -> String;
 
+    /// The schema in which a table without one is looked up, where the address names exactly one.
+    fn default_schema(&self) -> Option<String>;
+
     /// What a commit guarantees, for `explain`.
     fn guarantee(&self) -> Guarantee;
 

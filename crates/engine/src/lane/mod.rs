@@ -114,7 +114,7 @@ impl Lane {
             (Err(error), returned) => {
                 self.loan = returned.ok();
                 self.forget_where_unsure(&error);
-                Err(error)
+                Err(self.with_choices(error, &ledger))
             }
             (Ok(_), Err(error)) => Err(error),
         }
@@ -227,6 +227,18 @@ impl Lane {
         let limits = feed::limits(&self.settings);
         let start = Start { rows, until: &self.until, names, handover, ambient: self.ambient.clone(), limits };
         Ok(Feed::start(loan, start))
+    }
+
+    /// Where reading met another log than the ledger's, says it as a start would: with the commands to choose from.
+    fn with_choices(&mut self, error: Error, ledger: &Ledger) -> Error {
+        let rows: Vec<PositionRow> = ledger.positions().cloned().collect();
+        match &mut self.loan {
+            Some(loan) if error.kind() == Kind::Identity => match verify(loan, &self.names, &rows) {
+                Err(found) if found.kind() == Kind::Identity => found.note(error.message().to_owned()),
+                _ => error,
+            },
+            _ => error,
+        }
     }
 
     /// After trouble that may have come from a source, the next claim checks the sources again.

@@ -207,7 +207,7 @@ impl<'a> Control<'a> {
         let loan = Loan { sources: self.open_sources()?, logic: self.branch.logic.build()? };
         let (pipeline, until) = (started.pipeline, started.until.clone());
         let names = self.names.clone();
-        let settings = self.pipeline.settings.clone();
+        let settings = self.pipeline.settings.for_tables(&tables);
         let options = self.options.clone();
         let run = move || -> Result<()> {
             let home = factory.open(tables.clone())?;

@@ -476,6 +476,12 @@ impl<'a> Lowering<'a> {
             .and_then(|expr| self.without_subqueries(expr, &schema))
             .and_then(|expr| expr::typed(expr, &schema))
             .and_then(|expr| expr::finished(expr, &schema));
+        let lowered = lowered.and_then(|expr| match depth(&expr) {
+            deep if deep > DEPTH_MAX => {
+                refuse(codes::OF0306, format!("an expression nests {deep} levels deep, more than {DEPTH_MAX}"))
+            }
+            _ => Ok(expr),
+        });
         match (lowered, place) {
             (Ok(expr), place) => Ok(Computed { expr, place }),
             (Err(error), Some(place)) => Err(carry(explain(error, self.file(), &place))),
@@ -632,6 +638,19 @@ impl<'a> Lowering<'a> {
         let place = self.place_of(expr).or_else(|| groups.keys.iter().find_map(|key| key.place.clone()));
         Err(carry(located(error, place)))
     }
+}
+
+/// How deep expressions may nest: evaluation descends into them on a lane's thread.
+const DEPTH_MAX: usize = 500;
+
+fn depth(expr: &Expr) -> usize {
+    let mut deepest = 0;
+    let walked = expr.apply_children(|child| {
+        deepest = deepest.max(depth(child));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.expect("nothing fails on the way");
+    deepest + 1
 }
 
 fn located(error: Error, place: Option<Place>) -> Error {

@@ -36,9 +36,21 @@ use trouble::explain_in;
 /// Plans the INSERTs that go to one home. `inserts` are indices into the script's INSERTs, `targets` the names of the branch's
 /// tables in the order of their indices. `Err` is of kind `Config`, with its place in the text.
 pub fn plan_branch(script: &Script, inserts: &[usize], targets: &[Arc<str>]) -> Result<PlannedBranch> {
-    let (program, operators, warnings) = program(script, inserts, targets)?;
+    let (program, operators, warnings) = with_room(|| program(script, inserts, targets))?;
     let sources = program.source_names();
     Ok(PlannedBranch { sources, logic: Arc::new(logic::Factory::new(program)), operators, warnings })
+}
+
+/// The planner descends into expressions: it gets a stack that the longest text we accept does not use up.
+const STACK_BYTES: usize = 256 << 20;
+
+fn with_room<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("onceflow-plan".into()).stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| Error::internal("the planner gets no thread").caused_by(error))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// What runs, the operators in words, and warnings.

@@ -285,31 +285,39 @@ impl Steps {
 
 impl Step {
     fn run_all(&self, chunks: &[Chunk], failures: &mut Failures) -> Result<Vec<Chunk>> {
-        chunks.iter().map(|chunk| self.run_isolated(chunk, failures)).collect()
+        let mut results = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            results.extend(self.run_isolated(chunk, failures)?);
+        }
+        Ok(results)
     }
 
     /// Runs the step over a chunk; records to blame are found and left out.
-    fn run_isolated(&self, chunk: &Chunk, failures: &mut Failures) -> Result<Chunk> {
-        let mut chunk = chunk.clone();
-        loop {
-            if chunk.rows() == 0 {
-                return self.nothing().map_err(|error| internal(&error));
-            }
-            let first = match self.run(&chunk) {
-                Ok(result) => return Ok(result),
-                Err(error) => error,
-            };
-            let mut blamed = Vec::new();
-            self.search(&chunk, first, &mut blamed);
-            for (ordinal, (which, error)) in blamed {
-                failures.add(self.failed(ordinal, which, &error));
-            }
-            let before = chunk.rows();
-            chunk = chunk.without(failures).map_err(|error| internal(&error))?;
-            if chunk.rows() == before {
-                return Err(Error::internal("an expression fails for a batch and for none of its rows"));
-            }
+    ///
+    /// A chunk may fail whose rows do not: `n = 0 OR 100 / n > 1` looks at its right side only where the left one does not
+    /// settle it, which is decided for all rows together. Then the parts that work are the result.
+    fn run_isolated(&self, chunk: &Chunk, failures: &mut Failures) -> Result<Vec<Chunk>> {
+        if chunk.rows() == 0 {
+            return Ok(vec![self.nothing().map_err(|error| internal(&error))?]);
         }
+        let first = match self.run(chunk) {
+            Ok(result) => return Ok(vec![result]),
+            Err(error) => error,
+        };
+        let (mut parts, mut blamed) = (Vec::new(), Vec::new());
+        self.search(chunk, first, &mut parts, &mut blamed);
+        if blamed.is_empty() {
+            return Ok(parts);
+        }
+        for (ordinal, (which, error)) in blamed {
+            failures.add(self.failed(ordinal, which, &error));
+        }
+        // One large batch is cheaper for what follows than many small ones, where it works.
+        let rest = chunk.without(failures).map_err(|error| internal(&error))?;
+        if rest.rows() == 0 {
+            return Ok(vec![self.nothing().map_err(|error| internal(&error))?]);
+        }
+        Ok(self.run(&rest).map_or(parts, |whole| vec![whole]))
     }
 
     fn nothing(&self) -> Planned<Chunk> {
@@ -319,11 +327,12 @@ impl Step {
         Ok(Chunk { batch: batch(self.schema.clone(), columns, 0)?, ordinals })
     }
 
-    /// Finds the rows that fail on their own, given that the chunk as a whole fails.
+    /// Halves a chunk that fails until each part works or is one row that fails on its own; parts stay in order.
     fn search(
         &self,
         chunk: &Chunk,
         error: (usize, DataFusionError),
+        parts: &mut Vec<Chunk>,
         blamed: &mut Vec<(u32, (usize, DataFusionError))>,
     ) {
         if chunk.rows() == 1 {
@@ -332,8 +341,9 @@ impl Step {
         }
         let half = chunk.rows() / 2;
         for part in [chunk.slice(0, half), chunk.slice(half, chunk.rows() - half)] {
-            if let Err(error) = self.run(&part) {
-                self.search(&part, error, blamed);
+            match self.run(&part) {
+                Ok(result) => parts.push(result),
+                Err(error) => self.search(&part, error, parts, blamed),
             }
         }
     }

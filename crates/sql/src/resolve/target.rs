@@ -47,6 +47,7 @@ pub fn target(
         _ => known::DATABASE,
     };
     reader.finish(name, options);
+    let schema = schema.or_else(|| declared.as_ref().and_then(|declared| declared.default_schema()));
     let home = home.cloned().or(declared);
     if findings.errors.len() > errors {
         return None;

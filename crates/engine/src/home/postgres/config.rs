@@ -240,7 +240,7 @@ impl Draft {
     }
 
     fn finish(self) -> Result<PostgresConfig> {
-        let user = self.user.or_else(|| std::env::var("USER").ok()).ok_or_else(|| {
+        let user = self.user.or_else(own_user).ok_or_else(|| {
             Error::config(codes::OF0706, "the PostgreSQL URL names no user")
                 .help("write postgresql://user@host/database, or set the option 'username'")
         })?;
@@ -423,6 +423,20 @@ const IGNORED: &[(&str, &str)] = &[
     ("channel_binding", "it is used wherever the server offers it"),
     ("autosave", "savepoints are set where they are needed"),
 ];
+
+/// The user of this process, as libpq and JDBC take it where the URL names none: by the environment, else by the system's list.
+fn own_user() -> Option<String> {
+    let named = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
+    named("PGUSER").or_else(|| named("USER")).or_else(|| named("LOGNAME")).or_else(listed_user)
+}
+
+fn listed_user() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    users.find(|user| user.get(2) == Some(&uid.as_str())).map(|user| user[0].to_owned())
+}
 
 #[cfg(test)]
 mod tests {

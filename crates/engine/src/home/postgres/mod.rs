@@ -50,6 +50,13 @@ impl HomeFactory for PostgresFactory {
         self.config.describe()
     }
 
+    fn default_schema(&self) -> Option<String> {
+        match self.config.schemas() {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+
     fn guarantee(&self) -> Guarantee {
         Guarantee::Atomic
     }

@@ -62,6 +62,10 @@ impl HomeFactory for SqliteFactory {
         self.place.describe()
     }
 
+    fn default_schema(&self) -> Option<String> {
+        None
+    }
+
     fn guarantee(&self) -> Guarantee {
         Guarantee::Atomic
     }

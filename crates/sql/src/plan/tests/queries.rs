@@ -40,6 +40,52 @@ fn rows_are_projected_and_filtered() {
 }
 
 #[test]
+fn a_condition_guards_what_would_fail_behind_it() {
+    let values = [r#"{"id": 0, "n": 0}"#, r#"{"id": 1, "n": 5}"#, r#"{"id": 2, "n": 50}"#];
+    let guarded = |condition: &str| one("a BIGINT", &format!("INSERT INTO o SELECT id FROM t WHERE {condition};"));
+    check(&guarded("100 / n > 10 AND n <> 0"), &values, &["1 o: 1"]);
+    check(&guarded("n = 0 OR 100 / n > 10"), &values, &["0 o: 0", "1 o: 1"]);
+    check(&guarded("CASE WHEN n = 0 THEN FALSE ELSE 100 / n > 10 END"), &values, &["1 o: 1"]);
+    check(
+        &one(
+            "a BIGINT",
+            "CREATE VIEW v AS SELECT id, n, 100 / n AS q FROM t; INSERT INTO o SELECT q FROM v WHERE n <> 0 AND id < 5;",
+        ),
+        &values,
+        &["1 o: 20", "2 o: 2"],
+    );
+}
+
+#[test]
+fn computed_and_metadata_columns_are_columns() {
+    let source = "CREATE TABLE c (
+        n INT, twice AS n * 2, `offset` BIGINT METADATA VIRTUAL, line_no BIGINT METADATA FROM 'line', where_from AS CONCAT('l', CAST(line_no AS STRING))
+      ) WITH ('connector' = 'filesystem', 'path' = '/tmp/none/*.jsonl', 'format' = 'json');\n";
+    let sink = target("o", "a INT, b INT, c BIGINT, d STRING", "");
+    let text = format!("{source}{sink}INSERT INTO o SELECT n, twice, `offset`, where_from FROM c;");
+    check_rows(&text, &[r#"{"n": 3}"#, r#"{"n": 4}"#], &["0 o: 3, 6, 0, l1", "1 o: 4, 8, 1, l2"]);
+    let text = format!("{source}{sink}INSERT INTO o SELECT x.n, x.twice + 1, 0, 'x' FROM c AS x WHERE x.twice > 6;");
+    check_rows(&text, &[r#"{"n": 3}"#, r#"{"n": 4}"#], &["1 o: 4, 9, 0, x"]);
+}
+
+/// Rows alone: offsets would move beside a poisoned record.
+fn check_rows(text: &str, values: &[&str], expected: &[&str]) {
+    let pipeline = compiled(text).unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+    assert_eq!(run(&pipeline, values, &[]).lines(), expected);
+    assert_eq!(run(&pipeline, values, &[1]).lines(), expected);
+}
+
+#[test]
+fn many_failures_are_all_found() {
+    let text = one("a BIGINT, b INT", "INSERT INTO o SELECT id, 60 / n FROM t;");
+    let pipeline = compiled(&text).expect("it compiles");
+    let values: Vec<String> = (0..10_000).map(|id| format!(r#"{{"id": {id}, "n": {}}}"#, id % 2)).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let outcome = run(&pipeline, &values, &[]);
+    assert_eq!((outcome.rows.len(), outcome.failed.len()), (5_000, 5_000));
+}
+
+#[test]
 fn views_and_with_are_expanded() {
     let views = "CREATE VIEW v AS SELECT id, n * 2 AS twice FROM t WHERE n IS NOT NULL;
         CREATE VIEW w (k, x) AS SELECT id, twice + 1 FROM v;";
