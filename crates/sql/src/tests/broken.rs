@@ -92,7 +92,7 @@ fn quotes_and_comments_have_to_be_closed() {
     check("SET 'lanes' = '2'; /* what", "OF0202", "a comment is not closed");
     check_place("SET 'lanes' = '2';\n  /* what", 2, "/*");
     check(
-        "CREATE TABLE t (a INT) WITH ('x = 'y',\n 'z' = 'u');\nSET 'lanes' = '1",
+        "CREATE TABLE t (a INT) WITH ('x = 'y',\n 'z' = 'u');\nSET 'lanes' = '1'",
         "OF0202",
         "the missing quote may be there",
     );
