@@ -119,9 +119,16 @@ fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place
         }
         None => Error::config(OF0201, format!("the query cannot be read at {found}")).note(message.to_owned()),
     };
-    let before = at.unwrap_or(toks.len()).checked_sub(1).map(|at| &toks[at].token.token);
+    let before = |back: usize| at.unwrap_or(toks.len()).checked_sub(back).map(|at| &toks[at]);
+    let comma = |back| before(back).is_some_and(|tok| tok.token.token == Token::Comma);
+    // `SELECT a, FROM t` is read as a column FROM with the alias t.
+    let from = before(1).is_some_and(|tok| tok.is("FROM")) && comma(2);
     let error = error.at(place);
-    if before == Some(&Token::Comma) { error.help("remove the comma in front of it") } else { error }
+    match (comma(1), from) {
+        (true, _) => error.help("remove the comma in front of it"),
+        (_, true) => error.help("remove the comma in front of FROM"),
+        _ => error,
+    }
 }
 
 /// Splits ` at Line: 1, Column: 2` off a message.

@@ -67,7 +67,7 @@ fn what_does_not_exist_is_named_and_the_nearest_suggested() {
             ("SELECT CHARACTR_LENGTH(s) FROM t", "OF0304", "CHARACTR_LENGTH"),
             ("SELECT id FROM t AS a CROSS JOIN (VALUES (1)) AS b(id)", "OF0303", "id"),
             ("SELECT id + s FROM t", "OF0305", "id"),
-            ("SELECT UPPER(id) FROM t", "OF0305", "id"),
+            ("SELECT UPPER(id) FROM t", "OF0305", "UPPER"),
         ],
     );
     let text = format!("{SOURCE}{}INSERT INTO o SELECT idd FROM t;", target("o", "a BIGINT", ""));
