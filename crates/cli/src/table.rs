@@ -11,24 +11,14 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table.
-    pub fn new(columns: &[&str]) -> Self {
-        Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new() }
-    }
-
     /// A table of rows as a desk returns them.
     pub fn of(columns: &[&str], rows: Vec<Vec<Cell>>) -> Self {
-        Self { rows, ..Self::new(columns) }
+        Self { columns: columns.iter().map(ToString::to_string).collect(), rows }
     }
 
     /// A table with columns of any names.
     pub fn named(columns: Vec<String>, rows: Vec<Vec<Cell>>) -> Self {
         Self { columns, rows }
-    }
-
-    /// Adds a row.
-    pub fn push(&mut self, row: Vec<Cell>) {
-        self.rows.push(row);
     }
 
     /// How many rows.

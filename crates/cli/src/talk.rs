@@ -23,8 +23,6 @@ pub enum Tone {
     Accent,
     /// Titles.
     Strong,
-    /// Less important.
-    Faint,
 }
 
 impl Talk {
@@ -82,7 +80,6 @@ impl Talk {
             Tone::Warning => "1;33",
             Tone::Accent => "1;34",
             Tone::Strong => "1",
-            Tone::Faint => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }

@@ -12,8 +12,6 @@ pub const PARTITIONS: i32 = 4;
 
 /// A topic that fills up while the test runs, into two tables of one transaction.
 pub struct Load {
-    /// Where.
-    pub services: Services,
     /// The target.
     pub database: Database,
     /// The topic.
@@ -48,7 +46,7 @@ INSERT INTO balances SELECT account, COUNT(*), SUM(amount) FROM transactions GRO
             url = database.url
         );
         let folder = tempfile::tempdir().expect("a folder");
-        Self { services: services.clone(), database, topic, sql, folder }
+        Self { database, topic, sql, folder }
     }
 
     /// Starts a run.

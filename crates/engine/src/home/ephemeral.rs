@@ -209,7 +209,7 @@ impl Memory {
     fn apply(&mut self, advance: &Advance) -> std::result::Result<(), CommitError> {
         for step in advance.moves() {
             let stored = self.shards.get(&step.expected.shard);
-            if !stored.is_some_and(|row| check_move(row, &step.expected).is_ok()) {
+            if stored.is_none_or(|row| check_move(row, &step.expected).is_err()) {
                 return Err(CommitError::Rejected(Error::internal("the ledger in memory moved by itself")));
             }
         }

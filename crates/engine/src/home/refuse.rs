@@ -106,7 +106,8 @@ async fn search(
     checked: bool,
 ) -> Result<Written, CommitError> {
     let mut written = Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new() };
-    let mut open = vec![0..units.len()];
+    let whole = 0..units.len();
+    let mut open = vec![whole];
     let mut passed = 0;
     while let Some(range) = open.pop() {
         if range.is_empty() {

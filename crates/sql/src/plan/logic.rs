@@ -133,12 +133,6 @@ impl Factory {
     pub(crate) fn new(program: Program) -> Self {
         Self { program: Arc::new(program), decoder: onceflow::decode::decoder }
     }
-
-    /// A factory with other decoders.
-    #[cfg(test)]
-    pub(crate) fn with_decoder(program: Program, decoder: MakeDecoder) -> Self {
-        Self { program: Arc::new(program), decoder }
-    }
 }
 
 impl LogicFactory for Factory {

@@ -43,7 +43,7 @@ pub(super) fn absent(place: &Location, own: Option<&Presence>, pipeline: Pipelin
     for look in 0..LOOKS {
         match file.try_lock() {
             Ok(()) => return leave(place, file, own.is_some()),
-            Err(TryLockError::WouldBlock) if look + 1 < LOOKS => std::thread::sleep(LOOK_EVERY),
+            Err(TryLockError::WouldBlock) if look + 1 < LOOKS => std::thread::park_timeout(LOOK_EVERY),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(unusable(place, &error)),
         }
