@@ -78,7 +78,7 @@ fn map_int(args: &[ArrayRef], change: impl Fn(&str, usize) -> Option<i64>) -> Pl
     Ok(Arc::new(rows(args).map(|row| change(at(values, row)?, row).and_then(narrow)).collect::<Int32Array>()))
 }
 
-fn other<'a>(args: &'a [ArrayRef], index: usize, row: usize) -> Option<&'a str> {
+fn other(args: &[ArrayRef], index: usize, row: usize) -> Option<&str> {
     at(args[index].as_string::<i32>(), row)
 }
 

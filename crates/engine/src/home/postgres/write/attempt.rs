@@ -166,12 +166,12 @@ impl<'a> Search<'a> {
             }
             Way::Rows(statements) => statements,
         };
-        if !self.specs[table].mode.is_keyed() {
-            if let Some(statement) = statements.copy.clone() {
-                let copied = copy::copy(self.client, &statement, blocks, picks).await;
-                let rows = copied.map_err(|error| Failure::of(error, table))?;
-                return Ok(Tally { rows, ignored: 0 });
-            }
+        if !self.specs[table].mode.is_keyed()
+            && let Some(statement) = statements.copy.clone()
+        {
+            let copied = copy::copy(self.client, &statement, blocks, picks).await;
+            let rows = copied.map_err(|error| Failure::of(error, table))?;
+            return Ok(Tally { rows, ignored: 0 });
         }
         let (client, load, spec) = (self.client, self.load, &self.specs[table]);
         Keyed { client, spec, table, targets, statements, load }.write(picks).await

@@ -189,15 +189,15 @@ impl Keyed<'_> {
         if rows.is_empty() {
             return Ok(0);
         }
-        if self.hopes(rows.len()) {
-            if let Some(touched) = self.copy_new(block, rows).await? {
-                return Ok(touched);
-            }
+        if self.hopes(rows.len())
+            && let Some(touched) = self.copy_new(block, rows).await?
+        {
+            return Ok(touched);
         }
-        if let Some(stage) = self.statements.stage.clone() {
-            if rows.len() > UNNEST_ROWS_MAX || self.statements.insert_unnest.is_none() {
-                return self.insert_staged(block, rows, stage).await;
-            }
+        if let Some(stage) = self.statements.stage.clone()
+            && (rows.len() > UNNEST_ROWS_MAX || self.statements.insert_unnest.is_none())
+        {
+            return self.insert_staged(block, rows, stage).await;
         }
         self.insert_unnest(block, rows).await
     }

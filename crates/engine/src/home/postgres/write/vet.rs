@@ -161,10 +161,10 @@ fn list(element: &Encoder, wire: &Wire, from: i32, to: i32) -> Option<String> {
     let Wire::Array { element: inner, .. } = wire else { return None };
     let place = |offset: i32| usize::try_from(offset).expect("offsets of an array are not negative");
     let (from, to) = (place(from), place(to));
-    let bad = (from..to)
+
+    (from..to)
         .filter(|row| !element.is_null(*row))
-        .find_map(|row| why_unfit(element, inner, row).map(|why| format!("element {}: {why}", row - from + 1)));
-    bad
+        .find_map(|row| why_unfit(element, inner, row).map(|why| format!("element {}: {why}", row - from + 1)))
 }
 
 /// The beginning of a text that may be long.
