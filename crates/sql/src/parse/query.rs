@@ -123,6 +123,7 @@ fn finish(source: &Source, toks: &[Tok], at: Option<usize>, message: &str, place
     let comma = |back| before(back).is_some_and(|tok| tok.token.token == Token::Comma);
     // `SELECT a, FROM t` is read as a column FROM with the alias t.
     let from = before(1).is_some_and(|tok| tok.is("FROM")) && comma(2);
+    let place = before(1).filter(|_| from).map_or(place, |tok| &tok.place);
     let error = error.at(place);
     match (comma(1), from) {
         (true, _) => error.help("remove the comma in front of it"),
