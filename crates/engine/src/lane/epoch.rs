@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::logic::EpochClock;
 use crate::pipeline::Settings;
 use crate::record::Batch;
-use crate::run::ambient::Ambient;
+use crate::run::ambient::{Ambient, at_most};
 use onceflow_core::{Consumed, Digest, Partition, Step, TableTotal};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,7 @@ pub struct Handover {
     bytes_max: usize,
     interval: Option<Duration>,
     tables: Vec<Arc<str>>,
+    ambient: Arc<dyn Ambient>,
 }
 
 #[derive(Default)]
@@ -97,7 +98,7 @@ fn consumed(batch: &Batch) -> Consumed {
 
 impl Handover {
     /// A hand-over for the named tables of a branch.
-    pub fn new(settings: &Settings, tables: Vec<Arc<str>>) -> Self {
+    pub fn new(settings: &Settings, tables: Vec<Arc<str>>, ambient: Arc<dyn Ambient>) -> Self {
         Self {
             state: Mutex::default(),
             room: Condvar::new(),
@@ -106,6 +107,7 @@ impl Handover {
             bytes_max: settings.epoch_bytes_max,
             interval: settings.epoch_interval_max,
             tables,
+            ambient,
         }
     }
 
@@ -114,35 +116,40 @@ impl Handover {
     }
 
     /// The clock for the next part: the open epoch's, or a fresh one.
-    pub fn clock(&self, ambient: &dyn Ambient) -> EpochClock {
+    pub fn clock(&self) -> EpochClock {
         if let Some(open) = &self.lock().open {
             return open.work.clock;
         }
-        let bits = ambient.random().to_le_bytes();
+        let bits = self.ambient.random().to_le_bytes();
         let seed = u64::from_le_bytes(bits[..8].try_into().expect("8 of 16 bytes"));
-        EpochClock { now: ambient.now(), seed }
+        EpochClock { now: self.ambient.now(), seed }
     }
 
     /// Adds a part; waits while the open epoch has no room. `false` once the lane has closed the hand-over.
     pub fn add(&self, prepared: Prepared, clock: EpochClock) -> Result<bool> {
-        let (records, bytes) = (prepared.part.len() as usize, prepared.part.bytes());
-        let full = |state: &mut State| {
-            let open = state.open.as_ref();
-            !state.closed
-                && open.is_some_and(|open| {
-                    open.records > 0 && (open.records + records > self.rows_max || open.bytes + bytes > self.bytes_max)
-                })
-        };
-        let guard = self.room.wait_while(self.lock(), full);
+        let guard = self.room.wait_while(self.lock(), |state| self.is_full(state, &prepared));
         let mut state = guard.unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Ok(false);
         }
         let tables = self.tables.len();
-        state.open.get_or_insert_with(|| Open::new(clock, tables)).add(prepared)?;
+        state.open.get_or_insert_with(|| Open::new(clock, tables, self.ambient.instant())).add(prepared)?;
         drop(state);
         self.ready.notify_one();
         Ok(true)
+    }
+
+    /// Whether [`Handover::add`] would take the part without waiting.
+    pub fn has_room(&self, prepared: &Prepared) -> bool {
+        !self.is_full(&self.lock(), prepared)
+    }
+
+    fn is_full(&self, state: &State, prepared: &Prepared) -> bool {
+        let (records, bytes) = (prepared.part.len() as usize, prepared.part.bytes());
+        let full = |open: &Open| {
+            open.records > 0 && (open.records + records > self.rows_max || open.bytes + bytes > self.bytes_max)
+        };
+        !state.closed && state.open.as_ref().is_some_and(full)
     }
 
     /// Says that nothing more will come.
@@ -172,20 +179,20 @@ impl Handover {
     }
 
     /// The next epoch, waiting for it at most so long. Cancel safe.
-    pub async fn next(&self, at_most: Duration) -> Result<Next> {
-        let until = Instant::now() + at_most;
+    pub async fn next(&self, limit: Duration) -> Result<Next> {
+        let until = self.ambient.instant() + limit;
         loop {
             let notified = self.ready.notified();
             let wait = match self.take()? {
                 Taken::Now(next) => return Ok(next),
-                Taken::In(wait) => wait.min(until.saturating_duration_since(Instant::now())),
-                Taken::Nothing => until.saturating_duration_since(Instant::now()),
+                Taken::In(wait) => wait.min(until.saturating_duration_since(self.ambient.instant())),
+                Taken::Nothing => until.saturating_duration_since(self.ambient.instant()),
             };
-            if wait.is_zero() && Instant::now() >= until {
+            if wait.is_zero() && self.ambient.instant() >= until {
                 return Ok(Next::Idle);
             }
             // Elapsed or notified: either way the state is looked at again.
-            let _ = tokio::time::timeout(wait, notified).await;
+            let _ = at_most(&*self.ambient, wait, notified).await;
         }
     }
 
@@ -213,7 +220,7 @@ impl Handover {
             return Duration::ZERO;
         }
         let hold = if open.records == 0 { Some(GAP_ONLY_MAX) } else { self.interval };
-        hold.map_or(Duration::ZERO, |hold| hold.saturating_sub(open.opened.elapsed()))
+        hold.map_or(Duration::ZERO, |hold| hold.saturating_sub(self.ambient.instant() - open.opened))
     }
 }
 
@@ -224,14 +231,14 @@ enum Taken {
 }
 
 impl Open {
-    fn new(clock: EpochClock, tables: usize) -> Self {
+    fn new(clock: EpochClock, tables: usize, opened: Instant) -> Self {
         Self {
             work: Work { parts: Vec::new(), clock },
             consumed: BTreeMap::new(),
             tables: vec![Digest::EMPTY; tables],
             bytes: 0,
             records: 0,
-            opened: Instant::now(),
+            opened,
         }
     }
 

@@ -1,13 +1,14 @@
 //! Fetching and preparing ahead of the commit: one fetch thread a source, one prepare thread, all bounded.
 //!
-//! Owns the threads of one attempt. They end when the attempt does, and give back their sources and logic.
+//! Owns the threads of one attempt. They end when the attempt does, and give back their sources and logic. Where a simulation
+//! drives the lane, the same turns are taken on its bench instead ([`Drive`]).
 
 use crate::error::{Error, Result};
+use crate::lane::bench::{Bench, Turns};
 use crate::lane::epoch::{Handover, Next, Prepared};
-use crate::logic::Logic;
+use crate::logic::{EpochClock, Logic};
 use crate::pipeline::Settings;
 use crate::record::Batch;
-use crate::run::ambient::Ambient;
 use crate::source::{FetchLimits, Source};
 use onceflow_core::{Partition, Position, PositionRow};
 use std::collections::BTreeMap;
@@ -35,17 +36,37 @@ pub struct Loan {
     pub logic: Box<dyn Logic>,
 }
 
+/// Who takes the turns of fetching and preparing.
+#[derive(Clone, Default)]
+pub enum Drive {
+    /// Threads of the attempt.
+    #[default]
+    Threads,
+    /// Whoever sits at the bench, in the order of its choice and on one thread.
+    Bench(Arc<dyn Bench>),
+}
+
 /// The running threads of one attempt.
 pub struct Feed {
     handover: Arc<Handover>,
     durable: Vec<Mailbox>,
     names: Vec<Arc<str>>,
-    fetchers: Vec<JoinHandle<Box<dyn Source>>>,
-    preparer: Option<JoinHandle<Box<dyn Logic>>>,
+    hands: Hands,
+}
+
+/// What fetches and prepares.
+enum Hands {
+    Threads {
+        fetchers: Vec<JoinHandle<Box<dyn Source>>>,
+        preparer: JoinHandle<Box<dyn Logic>>,
+    },
+    Bench(Arc<Mutex<Turns>>),
+    /// They were taken back.
+    Rested,
 }
 
 type Mailbox = Arc<Mutex<Vec<(Partition, Position)>>>;
-type Parcel = (usize, Vec<Batch>);
+pub(super) type Parcel = (usize, Vec<Batch>);
 
 /// What the threads of an attempt start from.
 pub struct Start<'a> {
@@ -57,8 +78,6 @@ pub struct Start<'a> {
     pub names: Vec<Arc<str>>,
     /// Where epochs are handed over.
     pub handover: Arc<Handover>,
-    /// Time and chance.
-    pub ambient: Arc<dyn Ambient>,
     /// How much one fetch may bring: never more than an epoch may have.
     pub limits: FetchLimits,
 }
@@ -73,37 +92,44 @@ pub fn limits(settings: &Settings) -> FetchLimits {
 }
 
 impl Feed {
-    /// Seeks every source and starts the threads.
-    pub fn start(loan: Loan, start: Start<'_>) -> Self {
+    /// Seeks every source and starts the threads, or leaves the turns on the bench.
+    pub fn start(loan: Loan, start: Start<'_>, drive: &Drive) -> Self {
         let (sender, receiver) = sync_channel(QUEUE_FETCHES);
-        let mut feed = Self {
-            handover: start.handover,
-            durable: Vec::new(),
-            names: start.names,
-            fetchers: Vec::new(),
-            preparer: None,
-        };
-        let ambient = start.ambient;
-        let handover = feed.handover.clone();
-        feed.preparer = Some(spawn("prepare", move || prepare(loan.logic, &receiver, &handover, ambient.as_ref())));
+        let handover = start.handover.clone();
+        let mut durable = Vec::new();
+        let mut fetchers = Vec::new();
         for (index, source) in loan.sources.into_iter().enumerate() {
-            let of_source = |partition: &Partition| partition.source == feed.names[index];
-            let rows: Vec<_> = start.rows.iter().filter(|row| of_source(&row.partition)).cloned().collect();
+            let of_source = |partition: &Partition| partition.source == start.names[index];
+            let rows = start.rows.iter().filter(|row| of_source(&row.partition)).cloned().collect();
             let until = start.until.iter().filter(|(partition, _)| of_source(partition));
             let until = until.map(|(partition, end)| (partition.clone(), *end)).collect();
             let mailbox = Mailbox::default();
-            feed.durable.push(mailbox.clone());
-            let fetcher = Fetcher {
+            durable.push(mailbox.clone());
+            let (sender, handover) = (sender.clone(), handover.clone());
+            fetchers.push(Fetcher {
                 index,
                 source,
-                sender: sender.clone(),
-                handover: feed.handover.clone(),
+                rows,
+                until,
+                sender,
+                handover,
                 durable: mailbox,
                 limits: start.limits,
-            };
-            feed.fetchers.push(spawn("fetch", move || fetcher.run(&rows, &until)));
+            });
         }
-        feed
+        let preparer = Preparer { logic: loan.logic, receiver, handover: handover.clone() };
+        let hands = match drive {
+            Drive::Threads => Hands::Threads {
+                preparer: spawn("prepare", move || preparer.run()),
+                fetchers: fetchers.into_iter().map(|fetcher| spawn("fetch", move || fetcher.run())).collect(),
+            },
+            Drive::Bench(bench) => {
+                let turns = Arc::new(Mutex::new(Turns::new(fetchers, preparer)));
+                bench.sit(&turns);
+                Hands::Bench(turns)
+            }
+        };
+        Self { handover, durable, names: start.names, hands }
     }
 
     /// The next epoch, waiting for it at most so long. Cancel safe.
@@ -122,19 +148,31 @@ impl Feed {
     /// Ends the threads and takes back what was lent.
     pub fn stop(mut self) -> Result<Loan> {
         self.handover.close();
-        let mut sources = Vec::new();
-        for (fetcher, mailbox) in self.fetchers.drain(..).zip(&self.durable) {
-            let mut source = fetcher.join().map_err(|_| Error::internal("a fetch thread panicked"))?;
+        let (mut sources, logic) = std::mem::replace(&mut self.hands, Hands::Rested).rest()?;
+        for (source, mailbox) in sources.iter_mut().zip(&self.durable) {
             let late = std::mem::take(&mut *mailbox.lock().unwrap_or_else(PoisonError::into_inner));
             if !late.is_empty() {
                 source.report(&late);
                 crate::crash::point("after_report");
             }
-            sources.push(source);
         }
-        let preparer = self.preparer.take().expect("taken only here");
-        let logic = preparer.join().map_err(|_| Error::internal("the prepare thread panicked"))?;
         Ok(Loan { sources, logic })
+    }
+}
+
+impl Hands {
+    /// Waits for their end and takes back what they worked with.
+    fn rest(self) -> Result<(Vec<Box<dyn Source>>, Box<dyn Logic>)> {
+        match self {
+            Self::Threads { fetchers, preparer } => {
+                let panicked = |_| Error::internal("a fetch thread panicked");
+                let sources = fetchers.into_iter().map(|fetcher| fetcher.join().map_err(panicked));
+                let sources = sources.collect::<Result<_>>()?;
+                Ok((sources, preparer.join().map_err(|_| Error::internal("the prepare thread panicked"))?))
+            }
+            Self::Bench(turns) => turns.lock().unwrap_or_else(PoisonError::into_inner).rest(),
+            Self::Rested => Err(Error::internal("a feed was stopped twice")),
+        }
     }
 }
 
@@ -149,9 +187,12 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     thread.spawn(run).expect("the system gives a thread to a process that has few")
 }
 
-struct Fetcher {
+/// One source's way into the queue.
+pub(super) struct Fetcher {
     index: usize,
     source: Box<dyn Source>,
+    rows: Vec<PositionRow>,
+    until: BTreeMap<Partition, Position>,
     sender: SyncSender<Parcel>,
     handover: Arc<Handover>,
     durable: Mailbox,
@@ -159,44 +200,69 @@ struct Fetcher {
 }
 
 impl Fetcher {
-    fn run(mut self, rows: &[PositionRow], until: &BTreeMap<Partition, Position>) -> Box<dyn Source> {
-        if let Err(error) = self.fetch(rows, until) {
+    fn run(mut self) -> Box<dyn Source> {
+        if let Err(error) = self.fetch() {
             self.handover.fail(error);
         }
+        self.end()
+    }
+
+    /// Reports what is still to be reported. The end is told to the preparer by dropping the sender.
+    pub(super) fn end(mut self) -> Box<dyn Source> {
         self.report();
         self.source
     }
 
-    /// Fetches until the lane closes the hand-over or the source is at its end; an end is told by dropping the sender.
-    fn fetch(&mut self, rows: &[PositionRow], until: &BTreeMap<Partition, Position>) -> Result<()> {
-        self.source.seek(rows, until)?;
-        crate::crash::point("after_seek");
+    /// Fetches until the lane closes the hand-over or the source is at its end.
+    fn fetch(&mut self) -> Result<()> {
+        self.seek()?;
         while !self.handover.is_closed() {
-            self.report();
-            let mut fetch = self.source.next(&self.limits)?;
-            fetch.batches.retain(|batch| !batch.span.is_empty());
-            if !fetch.batches.is_empty() {
-                crate::crash::point("after_fetch");
-                self.send((self.index, fetch.batches));
+            let (parcel, finished) = self.next()?;
+            if let Some(parcel) = parcel {
+                self.send(parcel);
             }
-            if fetch.finished {
+            if finished {
                 return Ok(());
             }
         }
         Ok(())
     }
 
+    /// The first turn: reads from the ledger's positions on.
+    pub(super) fn seek(&mut self) -> Result<()> {
+        self.source.seek(&self.rows, &self.until)?;
+        crate::crash::point("after_seek");
+        Ok(())
+    }
+
+    /// Every further turn: what the source gave, and whether it is at its end.
+    pub(super) fn next(&mut self) -> Result<(Option<Parcel>, bool)> {
+        self.report();
+        let mut fetch = self.source.next(&self.limits)?;
+        fetch.batches.retain(|batch| !batch.span.is_empty());
+        if fetch.batches.is_empty() {
+            return Ok((None, fetch.finished));
+        }
+        crate::crash::point("after_fetch");
+        Ok((Some((self.index, fetch.batches)), fetch.finished))
+    }
+
     fn send(&self, parcel: Parcel) {
         let mut parcel = parcel;
-        loop {
-            match self.sender.try_send(parcel) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
-                Err(TrySendError::Full(back)) => parcel = back,
-            }
+        while let Some(back) = self.try_send(parcel) {
+            parcel = back;
             if self.handover.is_closed() {
                 return;
             }
             std::thread::park_timeout(QUEUE_WAIT);
+        }
+    }
+
+    /// Puts a parcel into the queue, or gives it back where the queue is full.
+    pub(super) fn try_send(&self, parcel: Parcel) -> Option<Parcel> {
+        match self.sender.try_send(parcel) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+            Err(TrySendError::Full(back)) => Some(back),
         }
     }
 
@@ -209,27 +275,35 @@ impl Fetcher {
     }
 }
 
-fn prepare(
-    mut logic: Box<dyn Logic>,
-    receiver: &Receiver<Parcel>,
-    handover: &Handover,
-    ambient: &dyn Ambient,
-) -> Box<dyn Logic> {
-    while let Ok((source, batches)) = receiver.recv() {
-        let clock = handover.clock(ambient);
-        let added = logic.prepare(source, batches, &clock).and_then(|part| {
-            crate::crash::point("after_prepare");
-            handover.add(Prepared::new(part), clock)
-        });
-        match added {
-            Ok(true) => {}
-            Ok(false) => return logic,
-            Err(error) => {
-                handover.fail(error);
-                return logic;
+/// The way from the queue into the hand-over.
+pub(super) struct Preparer {
+    pub(super) logic: Box<dyn Logic>,
+    pub(super) receiver: Receiver<Parcel>,
+    pub(super) handover: Arc<Handover>,
+}
+
+impl Preparer {
+    fn run(mut self) -> Box<dyn Logic> {
+        while let Ok(parcel) = self.receiver.recv() {
+            let added = self.prepare(parcel).and_then(|(prepared, clock)| self.handover.add(prepared, clock));
+            match added {
+                Ok(true) => {}
+                Ok(false) => return self.logic,
+                Err(error) => {
+                    self.handover.fail(error);
+                    return self.logic;
+                }
             }
         }
+        self.handover.finish();
+        self.logic
     }
-    handover.finish();
-    logic
+
+    /// Computes what a parcel changes.
+    pub(super) fn prepare(&mut self, (source, batches): Parcel) -> Result<(Prepared, EpochClock)> {
+        let clock = self.handover.clock();
+        let part = self.logic.prepare(source, batches, &clock)?;
+        crate::crash::point("after_prepare");
+        Ok((Prepared::new(part), clock))
+    }
 }

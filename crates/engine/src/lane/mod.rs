@@ -8,17 +8,18 @@ use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::home::{Claim, ClaimRequest, CommitError, Done, Home, Right};
 use crate::lane::epoch::{Epoch, Handover, Next};
-use crate::lane::feed::{Feed, Loan, Start};
+use crate::lane::feed::{Drive, Feed, Loan, Start};
 use crate::pipeline::Settings;
-use crate::run::ambient::Ambient;
+use crate::run::ambient::{Ambient, at_most};
 use crate::run::observe::{Event, Watcher};
 use crate::run::retry::Patience;
 use crate::run::stop::Stop;
 use onceflow_core::{Held, Ledger, Nonce, Partition, PipelineId, Position, PositionRow, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub mod bench;
 pub mod closing;
 pub mod epoch;
 pub mod feed;
@@ -59,6 +60,8 @@ pub struct Lane {
     pub watcher: Watcher,
     /// Time and chance.
     pub ambient: Arc<dyn Ambient>,
+    /// Who fetches and prepares.
+    pub drive: Drive,
     /// For how long to try again.
     pub retry_for: Option<Duration>,
     /// What a successful claim of this process holds.
@@ -81,7 +84,7 @@ enum Ended {
 impl Lane {
     /// Runs until the sources end, somebody wishes to stop, or something fails that trying again does not mend.
     pub async fn run(&mut self) -> Result<()> {
-        let mut patience = Patience::new(self.retry_for, self.watcher.clone());
+        let mut patience = Patience::new(self.retry_for, self.watcher.clone(), self.ambient.clone());
         loop {
             if self.stop.wished() {
                 return Ok(());
@@ -92,7 +95,7 @@ impl Lane {
                 Err(error) => {
                     let delay = patience.failed(error)?;
                     // Woken early or not, the loop looks at the wish to stop.
-                    let _ = tokio::time::timeout(delay, self.stop.wished_for()).await;
+                    let _ = at_most(&*self.ambient, delay, self.stop.wished_for()).await;
                 }
             }
         }
@@ -136,16 +139,15 @@ impl Lane {
             };
             closing::refuse_stops(&epoch.work)?;
             let Epoch { work, step } = epoch;
-            let started = Instant::now();
+            let started = self.ambient.instant();
             let advance = ledger.propose(step)?;
             let spans = spans(advance.step());
             let written = {
-                let moved = drain(&self.stop, self.home.begin(Right::Advance(advance)));
+                let moved = drain(&self.stop, &*self.ambient, self.home.begin(Right::Advance(advance)));
                 let Some(transaction) = moved.await else { return Ok(Ended::Stopped) };
                 let mut transaction = transaction.map_err(explain)?;
-                let Some(written) = drain(&self.stop, transaction.write(&work)).await else {
-                    return Ok(Ended::Stopped);
-                };
+                let written = drain(&self.stop, &*self.ambient, transaction.write(&work)).await;
+                let Some(written) = written else { return Ok(Ended::Stopped) };
                 let written = written.map_err(explain)?;
                 let closing = closing::close(&work, &written, &self.tables)?;
                 dead.check(&closing)?;
@@ -157,7 +159,7 @@ impl Lane {
                 closing
             };
             patience.succeeded();
-            self.tell(&spans, &written, started.elapsed());
+            self.tell(&spans, &written, self.ambient.instant() - started);
             feed.report(&ends(&spans));
         }
     }
@@ -169,7 +171,7 @@ impl Lane {
         shards: &BTreeSet<ShardId>,
         patience: &mut Patience,
     ) -> Result<Result<Epoch, Ended>> {
-        let mut checked = Instant::now();
+        let mut checked = self.ambient.instant();
         loop {
             if self.stop.wished() {
                 return Ok(Err(Ended::Stopped));
@@ -182,11 +184,11 @@ impl Lane {
                 Next::Finished => return Ok(Err(Ended::Finished)),
                 Next::Idle => patience.idle(),
             }
-            if checked.elapsed() >= OWNED_CHECK {
+            if self.ambient.instant() - checked >= OWNED_CHECK {
                 if !self.home.still_owned().await? {
                     return Err(fenced("while it was idle"));
                 }
-                checked = Instant::now();
+                checked = self.ambient.instant();
             }
         }
     }
@@ -222,11 +224,11 @@ impl Lane {
             return Err(error);
         }
         let tables = self.tables.iter().map(|table| table.name.clone()).collect();
-        let handover = Arc::new(Handover::new(&self.settings, tables));
+        let handover = Arc::new(Handover::new(&self.settings, tables, self.ambient.clone()));
         let names = self.names.clone();
         let limits = feed::limits(&self.settings);
-        let start = Start { rows, until: &self.until, names, handover, ambient: self.ambient.clone(), limits };
-        Ok(Feed::start(loan, start))
+        let start = Start { rows, until: &self.until, names, handover, limits };
+        Ok(Feed::start(loan, start, &self.drive))
     }
 
     /// Where reading met another log than the ledger's, says it as a start would: with the commands to choose from.
@@ -266,10 +268,10 @@ impl Lane {
 
 /// Lets a step of a transaction go on for [`DRAIN_MAX`] after the wish to stop; `None` where it took longer. The transaction
 /// is then dropped, which rolls it back.
-async fn drain<T>(stop: &Stop, step: impl Future<Output = T>) -> Option<T> {
+async fn drain<T>(stop: &Stop, ambient: &dyn Ambient, step: impl Future<Output = T>) -> Option<T> {
     let too_late = async {
         stop.wished_for().await;
-        tokio::time::sleep(DRAIN_MAX).await;
+        ambient.sleep(DRAIN_MAX).await;
     };
     tokio::select! {
         biased;

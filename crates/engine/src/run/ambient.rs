@@ -1,6 +1,7 @@
-//! Time and chance, as a parameter. The only place that asks the machine for either.
+//! Time and chance, as a parameter. The only place that asks the machine for either on the way of a record.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::home::Answer;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where wall-clock time and random bits come from. Neither decides safety: time is shown and waited for, nonces need only
 /// be fresh.
@@ -10,6 +11,21 @@ pub trait Ambient: Send + Sync {
 
     /// 128 fresh random bits.
     fn random(&self) -> u128;
+
+    /// This moment on a clock that never goes back. Only differences between its moments mean anything.
+    fn instant(&self) -> Instant;
+
+    /// Waits for so long on that clock. Cancel safe.
+    fn sleep(&self, time: Duration) -> Answer<'static, ()>;
+}
+
+/// Waits for a future at most so long; `None` where it took longer, and the future is dropped.
+pub async fn at_most<T>(ambient: &dyn Ambient, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        answer = future => Some(answer),
+        () = ambient.sleep(time) => None,
+    }
 }
 
 /// The machine's own clock and randomness.
@@ -24,5 +40,13 @@ impl Ambient for Machine {
 
     fn random(&self) -> u128 {
         uuid::Uuid::new_v4().as_u128()
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, time: Duration) -> Answer<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
     }
 }

@@ -6,6 +6,7 @@ use crate::home::{Home, Registration};
 use crate::lane::feed::Loan;
 use crate::lane::{Lane, Shards};
 use crate::pipeline::{Branch, Pipeline};
+use crate::run::ambient::at_most;
 use crate::run::observe::Event;
 use crate::run::retry::Patience;
 use crate::run::{RunOptions, first_error, identity, on_this_thread};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// How often control looks whether lanes have ended and somebody wishes to stop.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long to wait between two looks for another instance.
+const STANDBY_WAIT: Duration = Duration::from_millis(500);
 
 /// The control of one branch.
 pub struct Control<'a> {
@@ -61,7 +65,8 @@ impl<'a> Control<'a> {
 
     /// Starts, and tries again while a system does not work; `None` where somebody wished to stop meanwhile.
     async fn start_patiently(&self) -> Result<Option<Started>> {
-        let mut patience = Patience::new(self.options.retry_for, self.options.watcher.clone());
+        let mut patience =
+            Patience::new(self.options.retry_for, self.options.watcher.clone(), self.options.ambient.clone());
         while !self.options.stop.wished() {
             match self.start().await {
                 Ok(started) => {
@@ -71,7 +76,7 @@ impl<'a> Control<'a> {
                 Err(error) => {
                     let delay = patience.failed(error)?;
                     // Woken early or not, the loop looks at the wish to stop.
-                    let _ = tokio::time::timeout(delay, self.options.stop.wished_for()).await;
+                    let _ = at_most(&*self.options.ambient, delay, self.options.stop.wished_for()).await;
                 }
             }
         }
@@ -117,7 +122,7 @@ impl<'a> Control<'a> {
                 self.options.watcher.event(&Event::StandingBy);
             }
             // Elapsed or woken, the loop looks at the wish to stop.
-            let _ = tokio::time::timeout(Duration::from_millis(500), self.options.stop.wished_for()).await;
+            let _ = at_most(&*self.options.ambient, STANDBY_WAIT, self.options.stop.wished_for()).await;
         }
         Ok(false)
     }
@@ -188,20 +193,40 @@ impl<'a> Control<'a> {
             || self.branch.sources.iter().all(|source| source.discovery_interval().is_none())
     }
 
-    fn start_lanes(&self, started: &Started) -> Result<Running> {
+    /// Starts, and makes the lanes for somebody else to run.
+    pub async fn lanes(&self) -> Result<Option<Vec<Lane>>> {
+        let Some(started) = self.start_patiently().await? else { return Ok(None) };
+        let lanes = self.hand_out(&started).into_iter().enumerate();
+        lanes.map(|(index, shards)| self.lane(index, shards, &started)?()).collect::<Result<_>>().map(Some)
+    }
+
+    /// Every shard to one lane.
+    fn hand_out(&self, started: &Started) -> Vec<Shards> {
         let count = self.pipeline.settings.lanes.clamp(1, started.partitions.len().max(1));
         let lanes: Vec<Shards> = (0..count).map(|_| Shards::default()).collect();
         for (index, partition) in started.partitions.iter().enumerate() {
             give(&lanes[index % count], partition.own_shard());
         }
+        lanes
+    }
+
+    fn start_lanes(&self, started: &Started) -> Result<Running> {
+        let lanes = self.hand_out(started);
         let (sender, ended) = channel();
         for (index, shards) in lanes.iter().enumerate() {
             self.start_lane(index, shards.clone(), started, sender.clone())?;
         }
-        Ok(Running { lanes, ended, threads: count })
+        let threads = lanes.len();
+        Ok(Running { lanes, ended, threads })
     }
 
-    fn start_lane(&self, index: usize, shards: Shards, started: &Started, ended: Sender<Result<()>>) -> Result<()> {
+    /// What makes a lane on the thread that will run it: its session with the home stays there.
+    fn lane(
+        &self,
+        index: usize,
+        shards: Shards,
+        started: &Started,
+    ) -> Result<impl FnOnce() -> Result<Lane> + Send + use<>> {
         let factory = self.branch.home.clone();
         let tables = self.branch.tables.clone();
         let loan = Loan { sources: self.open_sources()?, logic: self.branch.logic.build()? };
@@ -209,9 +234,9 @@ impl<'a> Control<'a> {
         let names = self.names.clone();
         let settings = self.pipeline.settings.for_tables(&tables);
         let options = self.options.clone();
-        let run = move || -> Result<()> {
+        Ok(move || {
             let home = factory.open(tables.clone())?;
-            let mut lane = Lane {
+            Ok(Lane {
                 index,
                 pipeline,
                 shards,
@@ -224,10 +249,18 @@ impl<'a> Control<'a> {
                 stop: options.stop,
                 watcher: options.watcher,
                 ambient: options.ambient,
+                drive: options.drive,
                 retry_for: options.retry_for,
                 held: BTreeMap::new(),
                 known: BTreeMap::new(),
-            };
+            })
+        })
+    }
+
+    fn start_lane(&self, index: usize, shards: Shards, started: &Started, ended: Sender<Result<()>>) -> Result<()> {
+        let make = self.lane(index, shards, started)?;
+        let run = move || -> Result<()> {
+            let mut lane = make()?;
             on_this_thread(async move { lane.run().await })?
         };
         let guarded = move || {

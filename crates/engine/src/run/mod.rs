@@ -3,6 +3,8 @@
 //! Owns the order of a start and the threads of a run. It does not own the data path, which is [`crate::lane`].
 
 use crate::error::{Error, Kind, Result};
+use crate::lane::Lane;
+use crate::lane::feed::Drive;
 use crate::pipeline::{Branch, Pipeline};
 use crate::run::ambient::{Ambient, Machine};
 use crate::run::observe::{Nobody, Watcher};
@@ -37,6 +39,8 @@ pub struct RunOptions {
     pub watcher: Watcher,
     /// Time and chance.
     pub ambient: Arc<dyn Ambient>,
+    /// Who fetches and prepares.
+    pub drive: Drive,
 }
 
 impl Default for RunOptions {
@@ -50,6 +54,7 @@ impl Default for RunOptions {
             stop: Stop::new(),
             watcher: Arc::new(Nobody),
             ambient: Arc::new(Machine),
+            drive: Drive::default(),
         }
     }
 }
@@ -65,6 +70,12 @@ pub fn run(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
             .map(|branch| branch.join().unwrap_or_else(|_| Err(Error::internal("a branch of the pipeline panicked"))));
         first_error(ended.collect())
     })
+}
+
+/// Starts a branch as [`run`] does, and leaves its lanes to the caller: a simulation runs them on one thread. `None` where
+/// somebody wished to stop meanwhile.
+pub async fn lanes(pipeline: &Pipeline, branch: &Branch, options: &RunOptions) -> Result<Option<Vec<Lane>>> {
+    control::Control::new(pipeline, branch, options).lanes().await
 }
 
 fn run_branch(pipeline: &Pipeline, branch: &Branch, options: &RunOptions) -> Result<()> {

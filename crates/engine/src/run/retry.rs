@@ -2,7 +2,9 @@
 
 use crate::codes;
 use crate::error::{Error, Kind};
+use crate::run::ambient::Ambient;
 use crate::run::observe::{Event, Watcher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The first wait after a failure that was repeated.
@@ -16,6 +18,7 @@ const QUIET: Duration = Duration::from_secs(5);
 pub struct Patience {
     retry_for: Option<Duration>,
     watcher: Watcher,
+    ambient: Arc<dyn Ambient>,
     since: Option<Instant>,
     failures: u32,
     well_since: Option<Instant>,
@@ -23,8 +26,8 @@ pub struct Patience {
 
 impl Patience {
     /// Patience for a time, or for ever with `None`.
-    pub fn new(retry_for: Option<Duration>, watcher: Watcher) -> Self {
-        Self { retry_for, watcher, since: None, failures: 0, well_since: None }
+    pub fn new(retry_for: Option<Duration>, watcher: Watcher, ambient: Arc<dyn Ambient>) -> Self {
+        Self { retry_for, watcher, ambient, since: None, failures: 0, well_since: None }
     }
 
     /// Takes a failure: how long to wait before the next attempt, or the error with which to end.
@@ -33,13 +36,14 @@ impl Patience {
             return Err(error);
         }
         self.well_since = None;
-        let since = *self.since.get_or_insert_with(now);
+        let now = self.ambient.instant();
+        let trouble = now - *self.since.get_or_insert(now);
         if self.failures == 0 {
             self.watcher.event(&Event::Trouble { error: &error });
         }
         tracing::warn!(code = %error.code(), failures = self.failures + 1, "trying again: {error}");
-        if self.retry_for.is_some_and(|limit| since.elapsed() >= limit) {
-            return Err(over(since.elapsed(), error));
+        if self.retry_for.is_some_and(|limit| trouble >= limit) {
+            return Err(over(trouble, error));
         }
         let exponent = self.failures.saturating_sub(1).min(10);
         let delay = if self.failures == 0 { Duration::ZERO } else { DELAY_MIN * 2_u32.pow(exponent) };
@@ -50,8 +54,9 @@ impl Patience {
     /// Takes note of a commit: whatever was wrong is over.
     pub fn succeeded(&mut self) {
         if let Some(since) = self.since.take() {
-            self.watcher.event(&Event::Over { after: since.elapsed() });
-            tracing::info!(seconds = since.elapsed().as_secs(), "working again");
+            let after = self.ambient.instant() - since;
+            self.watcher.event(&Event::Over { after });
+            tracing::info!(seconds = after.as_secs(), "working again");
         }
         self.failures = 0;
         self.well_since = None;
@@ -59,14 +64,11 @@ impl Patience {
 
     /// Takes note that nothing is wrong although nothing was committed.
     pub fn idle(&mut self) {
-        if self.since.is_some() && self.well_since.get_or_insert_with(now).elapsed() >= QUIET {
+        let now = self.ambient.instant();
+        if self.since.is_some() && now - *self.well_since.get_or_insert(now) >= QUIET {
             self.succeeded();
         }
     }
-}
-
-fn now() -> Instant {
-    Instant::now()
 }
 
 fn over(after: Duration, error: Error) -> Error {
