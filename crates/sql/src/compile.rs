@@ -159,6 +159,15 @@ fn names(script: &Script) -> impl Iterator<Item = &str> {
 }
 
 fn unknown_relation(script: &Script, name: &str, place: &Place) -> Error {
+    // `catalog.database.table`: the last part alone is a name of this text.
+    if let Some((_, last)) = name.rsplit_once('.')
+        && names(script).any(|known| known == last)
+    {
+        return Error::config(OF0209, format!("there is no table {name}: a name has no catalog or database here"))
+            .at(place)
+            .note("a text declares its own tables")
+            .help(format!("write {}", crate::types::quoted(last)));
+    }
     Error::config(OF0209, format!("there is no table or view {name}")).at(place).help(suggest::help(
         name,
         "tables and views",

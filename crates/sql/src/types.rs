@@ -2,6 +2,7 @@
 
 use crate::model::DeclaredType;
 use crate::parse::Cursor;
+use crate::text::{Source, tokenize};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use onceflow::codes::{OF0208, OF0210, OF0211};
 use onceflow::{Error, Place, Result};
@@ -39,6 +40,15 @@ pub const NAMES: &[&str] = &[
     "MAP",
     "ROW",
 ];
+
+/// The type that a text is.
+pub(crate) fn read(text: &str) -> Option<DataType> {
+    let source = Source::new("", text);
+    let toks = tokenize(&source, &|_| None).ok()?;
+    let end = source.end();
+    let mut cursor = Cursor::new(&toks, &source, &end);
+    declared(&mut cursor).ok().filter(|_| cursor.done()).map(|declared| declared.data_type)
+}
 
 /// Reads a type with its `NULL` or `NOT NULL`.
 pub(crate) fn declared(cursor: &mut Cursor<'_>) -> Result<DeclaredType> {

@@ -37,6 +37,9 @@ pub(super) fn create(cursor: &mut Cursor<'_>, script: &mut Script) -> Result<(),
                 "SOURCE" | "SINK" => {
                     error.help("write CREATE TABLE … WITH ('connector' = …) and INSERT INTO … SELECT …")
                 }
+                "CATALOG" | "DATABASE" | "SCHEMA" => error
+                    .note("Onceflow has no catalogs and databases: a text declares its own tables")
+                    .help("declare each table with CREATE TABLE … WITH ('connector' = …)"),
                 "MATERIALIZED" => error.help("write CREATE VIEW, or CREATE TABLE and INSERT INTO"),
                 _ => error,
             }))
@@ -93,8 +96,8 @@ fn function(cursor: &mut Cursor<'_>) -> Error {
     match cursor.name("a function name") {
         Ok((name, place)) => Error::config(OF0264, format!("no function {name} is registered in this program"))
             .at(&place)
-            .note("functions are Rust functions that the program registers; this program has registered none")
-            .help("use the built-in functions: see docs/sql.md"),
+            .note("functions are Rust functions that the program registers; Java and Python functions do not run here")
+            .help("use the built-in functions: docs/functions.md lists them"),
         Err(error) => error,
     }
 }

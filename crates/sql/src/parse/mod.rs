@@ -5,6 +5,7 @@
 
 mod create;
 mod cursor;
+mod forms;
 mod insert;
 mod like;
 mod query;
@@ -18,6 +19,7 @@ use onceflow::{Error, Place, Result};
 use sqlparser::tokenizer::Token;
 
 pub(crate) use cursor::Cursor;
+pub(crate) use forms::MAP_OF;
 
 /// Reads a text. Errors stand in the order of the text.
 pub fn parse(file: &str, text: &str, variables: Variables<'_>) -> Result<Script, Vec<Error>> {
@@ -127,10 +129,35 @@ fn refused(cursor: &Cursor<'_>) -> Error {
             None => error.note("statements: CREATE TABLE, CREATE VIEW, INSERT INTO, SET, EXECUTE STATEMENT SET"),
         };
     }
+    // What a statement is about is part of its name; what it is called is not.
+    const OBJECTS: &[&str] = &[
+        "CATALOG",
+        "CATALOGS",
+        "COLUMNS",
+        "CURRENT",
+        "DATABASE",
+        "DATABASES",
+        "FUNCTION",
+        "FUNCTIONS",
+        "JAR",
+        "JARS",
+        "JOB",
+        "JOBS",
+        "MODULE",
+        "MODULES",
+        "PARTITION",
+        "PARTITIONS",
+        "PLAN",
+        "TABLE",
+        "TABLES",
+        "TEMPORARY",
+        "VIEW",
+        "VIEWS",
+    ];
     let second = cursor.ahead(1).and_then(Tok::bare).map(str::to_uppercase);
-    let name = match (word.as_str(), second) {
-        ("SELECT" | "VALUES" | "WITH" | "UPDATE" | "DELETE" | "UPSERT" | "BEGIN", _) | (_, None) => word.clone(),
-        (_, Some(second)) => format!("{word} {second}"),
+    let name = match second.filter(|second| OBJECTS.contains(&second.as_str())) {
+        Some(second) => format!("{word} {second}"),
+        None => word.clone(),
     };
     let error = Error::config(OF0204, format!("the statement {name} is not supported")).at(&tok.place);
     match word.as_str() {
@@ -141,15 +168,41 @@ fn refused(cursor: &Cursor<'_>) -> Error {
             "declare a table with 'write.statement' = 'UPDATE … WHERE id = :id' and INSERT INTO it: once per row, in the transaction",
         ),
         "BEGIN" => error.help("write BEGIN STATEMENT SET; all INSERTs of a text are one transaction per epoch anyway"),
+        "DROP" | "ALTER" => error.help("remove it: a text declares its tables anew each time it runs, and nothing in a database is dropped or altered"),
+        "RESET" => error.help("remove it: a setting that is not set has its default"),
+        "ADD" | "REMOVE" | "LOAD" | "UNLOAD" => error.help("remove it: connectors, formats and drivers are built in"),
+        "DESCRIBE" | "DESC" | "SHOW" => error.help("remove it; to see what would run: onceflow explain FILE"),
         _ => error,
     }
 }
 
 /// `SET 'key' = 'value'`.
 fn setting(cursor: &mut Cursor<'_>, script: &mut Script) -> Result<(), Vec<Error>> {
+    if let Some(error) = unquoted_setting(cursor) {
+        return Err(vec![error]);
+    }
     let (key, value) = pair(cursor, "a setting in single quotes: SET 'key' = 'value'").map_err(|error| vec![error])?;
     script.settings.insert(key, value);
     Ok(())
+}
+
+/// `SET key = value;` of older clients: an error with the quotes put in.
+fn unquoted_setting(cursor: &Cursor<'_>) -> Option<Error> {
+    let rest = cursor.rest();
+    let equals = rest.iter().position(|tok| tok.token.token == Token::Eq)?;
+    rest.first().and_then(Tok::bare)?;
+    let text = |toks: &[Tok]| {
+        let (first, last) = (toks.first()?, toks.last()?);
+        Some(cursor.source().text[first.range.start..last.range.end].trim_matches('\'').to_owned())
+    };
+    let (key, value) = (text(&rest[..equals])?, text(&rest[equals + 1..])?);
+    let plain = |text: &String| !text.contains(['\n', '\'', '"']) && text.chars().count() <= 100;
+    let error = cursor.expected("a setting in single quotes: SET 'key' = 'value'");
+    Some(if plain(&key) && plain(&value) && !is_secret(&key) {
+        error.help(format!("write SET '{key}' = '{value}';"))
+    } else {
+        error
+    })
 }
 
 /// `'key' = 'value'`.

@@ -1,9 +1,10 @@
 //! Queries and expressions: the SQL parser reads them, its errors become ours.
 
 use super::cursor::Cursor;
+use super::forms;
 use crate::text::dialect::Grammar;
 use crate::text::{Source, Tok};
-use onceflow::codes::{OF0201, OF0306, OF0310, OF0311};
+use onceflow::codes::{Code, OF0201, OF0306, OF0310, OF0311, OF0321};
 use onceflow::{Error, Place, Result};
 use sqlparser::ast::{Expr, Query};
 use sqlparser::parser::{Parser, ParserError};
@@ -19,7 +20,12 @@ pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Box<Query>> {
     let toks = cursor.rest();
     let starts = cursor.sees(&["SELECT"]) || cursor.sees(&["WITH"]) || cursor.sees(&["VALUES"]);
     if !starts && !cursor.sees_token(&Token::LParen) {
-        return Err(cursor.expected("a query that begins with SELECT"));
+        let error = cursor.expected("a query that begins with SELECT");
+        let meant = cursor.peek().and_then(Tok::bare).and_then(|word| meant(word, &["SELECT", "WITH"]));
+        return Err(match meant {
+            Some(meant) => error.help(format!("did you mean {meant}?")),
+            None => error,
+        });
     }
     refuse_unsupported(toks)?;
     let query = read(cursor, toks, |parser| parser.parse_query())?;
@@ -43,6 +49,7 @@ fn read<T>(
     if let Some(tok) = toks.iter().filter(|tok| is_operator(tok)).nth(OPERATORS_MAX) {
         return Err(Error::config(OF0201, format!("the query has more than {OPERATORS_MAX} operators")).at(&tok.place));
     }
+    let toks = &forms::readable(cursor.source(), toks)?[..];
     let tokens = toks.iter().map(|tok| tok.token.clone()).collect();
     let mut parser = Parser::new(&Grammar).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
     let parsed = parse(&mut parser);
@@ -79,7 +86,24 @@ fn leftover(source: &Source, toks: &[Tok], index: usize) -> Error {
     if matches!(tok.token.token, Token::RParen) {
         error = error.help("remove it, or open a bracket for it");
     }
+    // `FROM orders WHER id > 1` reads WHER as an alias and stumbles over what follows.
+    let clause = |back: usize| index.checked_sub(back).and_then(|at| Some((at, meant(toks[at].bare()?, CLAUSES)?)));
+    if let Some((at, word)) = clause(1).or_else(|| clause(0)) {
+        error = Error::config(OF0201, format!("{} cannot stand here", toks[at].shown(source)))
+            .at(&toks[at].place)
+            .help(format!("did you mean {word}?"));
+    }
     error
+}
+
+/// Words that continue a query.
+const CLAUSES: &[&str] =
+    &["FROM", "WHERE", "GROUP", "HAVING", "ORDER", "UNION", "LIMIT", "JOIN", "CROSS", "LEFT", "INNER", "ON", "AS"];
+
+/// The word of these that was meant by one that is none of them.
+fn meant<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    let known = words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    crate::suggest::nearest(word, words.iter().copied()).filter(|_| !known)
 }
 
 fn syntax(cursor: &Cursor<'_>, toks: &[Tok], index: usize, error: &ParserError) -> Error {
@@ -143,29 +167,51 @@ fn located(text: &str) -> (String, Option<(u32, u32)>) {
 
 /// What Flink's queries have that the SQL parser does not read, by name.
 fn refuse_unsupported(toks: &[Tok]) -> Result<()> {
-    const WINDOWS: &[&str] = &["TUMBLE", "HOP", "CUMULATE", "SESSION"];
     for (at, tok) in toks.iter().enumerate() {
-        let next = |count: usize, keyword: &str| toks.get(at + count).is_some_and(|tok| tok.is(keyword));
-        let bracket = toks.get(at + 1).is_some_and(|tok| tok.token.token == Token::LParen);
-        let (code, what) = if WINDOWS.iter().any(|window| tok.is(window)) && bracket && next(2, "TABLE") {
-            (OF0311, "the window")
-        } else if tok.is("FOR") && next(1, "SYSTEM_TIME") {
-            (OF0310, "the temporal join")
-        } else if tok.is("LATERAL") && next(1, "TABLE") {
-            (OF0306, "the table function")
-        } else if tok.is("MATCH_RECOGNIZE") && bracket {
-            (OF0306, "the pattern")
-        } else {
-            continue;
-        };
-        let words = if tok.is("FOR") || tok.is("LATERAL") { &toks[at..at + 2] } else { &toks[at..=at] };
-        let words: Vec<String> = words.iter().filter_map(|tok| tok.bare().map(str::to_uppercase)).collect();
-        return Err(Error::config(code, format!("{what} {} is not available yet", words.join(" ")))
-            .at(&tok.place)
-            .label("needs event time or operator state")
-            .help(
-                "GROUP BY without a window into a target with 'merge.<column>' options needs no state: see docs/sql.md",
-            ));
+        if let Some((code, what, words, help)) = unsupported(toks, at) {
+            let place = toks[at..at + words].iter().fold(tok.place.clone(), |place, tok| joined(place, &tok.place));
+            let words: Vec<String> =
+                toks[at..at + words].iter().filter_map(|tok| tok.bare().map(str::to_uppercase)).collect();
+            return Err(Error::config(code, format!("{what} {} is not available yet", words.join(" ")))
+                .at(&place)
+                .label("needs event time or operator state")
+                .help(help));
+        }
     }
     Ok(())
+}
+
+/// The code, what it is, how many tokens name it, and what to write instead.
+fn unsupported(toks: &[Tok], at: usize) -> Option<(Code, &'static str, usize, &'static str)> {
+    const WINDOWS: &[&str] = &["TUMBLE", "HOP", "CUMULATE", "SESSION"];
+    const JOIN: &str = "write both streams to tables of one database, and join them there with a view";
+    const GROUP: &str = "group by the window's start and merge: `GROUP BY FLOOR(ts TO HOUR)` into a table with \
+                         'merge.<column>' = 'sum'";
+    let tok = &toks[at];
+    let next = |count: usize, keyword: &str| toks.get(at + count).is_some_and(|tok| tok.is(keyword));
+    let opens = |at: usize| toks.get(at).is_some_and(|tok| tok.token.token == Token::LParen);
+    let table = at.checked_sub(2).is_some_and(|before| toks[before].is("TABLE") && opens(at - 1));
+    // TABLE(TUMBLE(TABLE t, …)), and with names: TABLE(TUMBLE(DATA => TABLE t, …)).
+    if WINDOWS.iter().any(|window| tok.is(window)) && opens(at + 1) && (table || next(2, "TABLE")) {
+        Some((OF0311, "the window", 1, GROUP))
+    } else if tok.is("FOR") && next(1, "SYSTEM_TIME") {
+        Some((OF0310, "the temporal join", 2, JOIN))
+    } else if tok.is("LATERAL") && next(1, "TABLE") {
+        Some((
+            OF0306,
+            "the table function",
+            2,
+            "write UNNEST over an array: `… FROM t CROSS JOIN UNNEST(t.items) AS i(item)`",
+        ))
+    } else if tok.is("MATCH_RECOGNIZE") && opens(at + 1) {
+        Some((OF0321, "the pattern", 1, "write the rows to a table, and look for the pattern there"))
+    } else {
+        None
+    }
+}
+
+/// A place up to the end of another one in its line.
+fn joined(place: Place, other: &Place) -> Place {
+    let length = if place.line == other.line { other.column + other.length - place.column } else { place.length };
+    Place { length, ..place }
 }

@@ -202,7 +202,7 @@ fn clauses(cursor: &mut Cursor<'_>, body: &mut Body) -> Result<()> {
     comment(cursor)?;
     if cursor.sees(&["PARTITIONED"]) || cursor.sees(&["DISTRIBUTED"]) {
         let word = cursor.peek().and_then(crate::text::Tok::bare).unwrap_or_default().to_uppercase();
-        return Err(Error::config(OF0213, format!("{word} is not supported"))
+        return Err(Error::config(OF0213, format!("{word} BY is not supported"))
             .at(&cursor.place())
             .help("remove it; a partitioned table of PostgreSQL is written like any other"));
     }

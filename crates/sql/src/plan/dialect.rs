@@ -123,9 +123,12 @@ fn rewritten(expr: &Expr) -> Option<Expr> {
     }
 }
 
-/// `rows[1].name`: behind a subscript a name is a field.
+/// `rows[1].name`, `CAST(x AS ROW<name STRING>).name`: behind a subscript, or behind what is no name, a name is a field.
 fn fields(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
-    let subscript = chain.iter().position(|access| matches!(access, AccessExpr::Subscript(_)))?;
+    let subscript = match root {
+        Expr::Identifier(_) => chain.iter().position(|access| matches!(access, AccessExpr::Subscript(_)))?,
+        _ => 0,
+    };
     let mut access_chain = chain.to_vec();
     let mut changed = false;
     for access in access_chain.iter_mut().skip(subscript) {

@@ -116,6 +116,9 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Planned<Expr> {
 
 /// A plain conversion.
 pub(crate) fn cast(expr: Expr, to: DataType) -> Expr {
+    if functions::is_nested(&to) {
+        return Expr::ScalarFunction(ScalarFunction::new_udf(functions::nested_cast(to), vec![expr]));
+    }
     Expr::Cast(Cast::new(Box::new(expr), to))
 }
 
@@ -160,6 +163,9 @@ fn trimmed(expr: Expr, from: &DataType, to: &DataType) -> Expr {
 }
 
 fn allowed(from: &DataType, to: &DataType) -> Planned<()> {
+    if functions::is_nested(to) && !functions::converts(from, to) {
+        return refuse(codes::OF0305, format!("{} cannot be cast to {}", sql_type(from), sql_type(to)));
+    }
     let time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32);
     if (is_number(from) && time(to)) || (time(from) && is_number(to)) {
         let error =

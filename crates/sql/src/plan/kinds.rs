@@ -4,7 +4,7 @@ use super::trouble::{Planned, refuse};
 use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion_expr::planner::TypePlanner;
 use onceflow::codes;
-use sqlparser::ast::{ArrayElemTypeDef, DataType as Sql, ExactNumberInfo, TimezoneInfo};
+use sqlparser::ast::{ArrayElemTypeDef, DataType as Sql, ExactNumberInfo, ObjectName, TimezoneInfo};
 use std::sync::Arc;
 
 /// The time zone of `TIMESTAMP_LTZ`.
@@ -41,8 +41,8 @@ pub(crate) fn arrow_type(sql: &Sql) -> Planned<DataType> {
         Sql::Timestamp(precision, zone) => timestamp(precision.unwrap_or(6), has_zone(zone)),
         Sql::TimestampNtz(precision) => timestamp(precision.unwrap_or(6), false),
         Sql::Array(element) => list(element)?,
-        Sql::Map(key, value) => map(arrow_type(key)?, arrow_type(value)?),
-        Sql::Custom(name, modifiers) => custom(&name.to_string(), modifiers)?,
+        Sql::Map(key, value) => map_type(arrow_type(key)?, arrow_type(value)?),
+        Sql::Custom(name, modifiers) => custom(name, modifiers)?,
         other => return unknown(&other.to_string()),
     })
 }
@@ -55,9 +55,14 @@ fn has_zone(zone: &TimezoneInfo) -> bool {
     matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz)
 }
 
-fn custom(name: &str, modifiers: &[String]) -> Planned<DataType> {
+/// TIMESTAMP_LTZ, or a name that holds the text of a type (see `parse::forms`).
+fn custom(name: &ObjectName, modifiers: &[String]) -> Planned<DataType> {
+    let name = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.as_str()).unwrap_or_default();
     if !name.eq_ignore_ascii_case("TIMESTAMP_LTZ") {
-        return unknown(name);
+        return match crate::types::read(name) {
+            Some(data_type) => Ok(data_type),
+            None => unknown(name),
+        };
     }
     let precision = modifiers.first().and_then(|text| text.trim().parse().ok()).unwrap_or(6);
     Ok(timestamp(precision, true))
@@ -106,7 +111,8 @@ fn list(element: &ArrayElemTypeDef) -> Planned<DataType> {
     }
 }
 
-fn map(key: DataType, value: DataType) -> DataType {
+/// A MAP of these.
+pub(crate) fn map_type(key: DataType, value: DataType) -> DataType {
     let entries = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
 }
@@ -220,4 +226,12 @@ pub(crate) fn fit(from: &DataType, to: &DataType) -> Fit {
 fn nested(pairs: &[(&FieldRef, &FieldRef)]) -> Fit {
     let fits = pairs.iter().map(|(from, to)| fit(from.data_type(), to.data_type()));
     if fits.into_iter().any(|fit| fit == Fit::No) { Fit::No } else { Fit::Convert }
+}
+
+/// The type that holds both, as in Flink: numbers with numbers, text with text.
+pub(crate) fn united(left: &DataType, right: &DataType) -> Option<DataType> {
+    match is_text(left) == is_text(right) || left.is_null() || right.is_null() {
+        true => datafusion_expr::binary::type_union_coercion(left, right),
+        false => None,
+    }
 }

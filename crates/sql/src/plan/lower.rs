@@ -690,14 +690,10 @@ fn through(condition: Computed, fields: &[FieldRef], exprs: &[Computed]) -> Resu
     }
 }
 
-/// The type that holds both, as in Flink: numbers with numbers, text with text.
+/// The type of a column that is of these types in two parts.
 fn united(left: &DataType, right: &DataType, column: usize) -> Planned<DataType> {
-    use super::kinds::{is_text, sql_type};
-    let common = match is_text(left) == is_text(right) || left.is_null() || right.is_null() {
-        true => datafusion_expr::binary::type_union_coercion(left, right),
-        false => None,
-    };
-    match common {
+    use super::kinds::sql_type;
+    match super::kinds::united(left, right) {
         Some(common) => Ok(common),
         None => refuse(
             codes::OF0305,

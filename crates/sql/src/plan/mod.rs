@@ -91,7 +91,10 @@ impl<'a> Branch<'a> {
         let file = &self.script.file;
         let views = self.script.views.iter().map(|view| &*view.query);
         let queries: Vec<_> = [&*insert.query].into_iter().chain(views).collect();
-        let fail = |error| explain_in(error, file, &queries, &insert.place);
+        let declared =
+            self.script.tables.iter().flat_map(|table| &table.columns).filter_map(|column| column.declared.as_ref());
+        let fields = trouble::fields_in(declared.map(|declared| &declared.data_type));
+        let fail = |error| explain_in(error, file, &queries, &fields, &insert.place);
         let (table, spec) = self.target(insert)?;
         let writing = Writing::new(insert, index, (table, spec), file)?;
         let catalog = self.lowering.catalog;

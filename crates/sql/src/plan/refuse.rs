@@ -298,7 +298,7 @@ impl Guard<'_> {
 
     fn known(&self, lower: &str, name: &str, span: Span) -> Flow {
         let all = || self.names.scalars.iter().copied().chain(FORMS.iter().copied()).chain(VOLATILE.iter().copied());
-        if all().any(|known| known == lower) && !lower.starts_with('$') {
+        if all().any(|known| known == lower) && (!lower.starts_with('$') || lower == crate::parse::MAP_OF) {
             return ControlFlow::Continue(());
         }
         let error = self.error(codes::OF0304, format!("unknown function '{name}'"), span);

@@ -2,10 +2,11 @@
 //!
 //! Owns the translation; which queries are refused at all is decided in `refuse` and `lower`.
 
+use arrow_schema::DataType;
 use datafusion_common::{Column, DataFusionError, SchemaError, Span as PlanSpan};
 use onceflow::codes::{self, Code};
 use onceflow::{Error, Place};
-use sqlparser::ast::{Expr, Query, Spanned, Visit, Visitor};
+use sqlparser::ast::{AccessExpr, Expr, Query, SetExpr, Spanned, Visit, Visitor};
 use sqlparser::tokenizer::Span;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -43,11 +44,101 @@ pub(crate) fn refuse<T>(code: Code, message: impl Into<String>) -> Planned<T> {
 }
 
 /// Translates an error of the planner of some queries. `fallback` is the place where nothing better is known.
-pub(crate) fn explain_in(error: DataFusionError, file: &Arc<str>, queries: &[&Query], fallback: &Place) -> Error {
+/// `fields` are the names of fields of ROWs, for "did you mean".
+pub(crate) fn explain_in(
+    error: DataFusionError,
+    file: &Arc<str>,
+    queries: &[&Query],
+    fields: &[&str],
+    fallback: &Place,
+) -> Error {
     let error = translated(error, file);
-    let called = queries.iter().find_map(|query| call_named_in(error.message(), query, file));
-    error.at(&called.unwrap_or_else(|| fallback.clone()))
+    let find = |search: fn(&str, &Query, &Arc<str>) -> Option<Place>| {
+        queries.iter().find_map(|query| search(error.message(), query, file))
+    };
+    let place = find(call_named_in).or_else(|| find(field_named_in)).or_else(|| find(condition_in));
+    let quoted = queries.iter().any(|query| is_in_double_quotes(error.place(), query));
+    let error = error.at(&place.unwrap_or_else(|| fallback.clone()));
+    if error.code() == codes::OF0302 && quoted {
+        return error.help("text stands in single quotes, and names in double quotes or backticks");
+    }
+    match error.message().strip_prefix(NO_FIELD).map(|name| name.trim_matches('\'').to_owned()) {
+        Some(name) => error.help(crate::suggest::help(&name, "fields", fields.iter().copied())),
+        None => error,
+    }
 }
+
+/// The names of all fields of ROWs in some types, each once.
+pub(crate) fn fields_in<'a>(types: impl Iterator<Item = &'a DataType>) -> Vec<&'a str> {
+    fn walk<'a>(data_type: &'a DataType, found: &mut Vec<&'a str>) {
+        match data_type {
+            DataType::Struct(fields) => fields.iter().for_each(|field| {
+                found.push(field.name());
+                walk(field.data_type(), found);
+            }),
+            DataType::List(inner) => walk(inner.data_type(), found),
+            // The entries of a MAP are a ROW of our own making.
+            DataType::Map(entries, _) => {
+                let mut inner = Vec::new();
+                walk(entries.data_type(), &mut inner);
+                found.extend(inner.into_iter().filter(|name| !["key", "value"].contains(name)));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    types.for_each(|data_type| walk(data_type, &mut found));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Whether a name in double quotes stands at a place.
+fn is_in_double_quotes(place: Option<&Place>, query: &Query) -> bool {
+    let Some(place) = place else { return false };
+    let at = (u64::from(place.line), u64::from(place.column));
+    let found = sqlparser::ast::visit_expressions(query, |expr| match expr {
+        Expr::Identifier(name)
+            if name.quote_style == Some('"') && (name.span.start.line, name.span.start.column) == at =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// The place of a field of a ROW that a message names.
+fn field_named_in(message: &str, query: &Query, file: &Arc<str>) -> Option<Place> {
+    let name = message.strip_prefix(NO_FIELD)?.trim_matches('\'');
+    let found = sqlparser::ast::visit_expressions(query, |expr| {
+        let last = match expr {
+            Expr::CompoundIdentifier(names) => names.last(),
+            Expr::CompoundFieldAccess { access_chain, .. } => access_chain.iter().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(field)) if field.value == name => Some(field),
+                _ => None,
+            }),
+            _ => None,
+        };
+        match last.filter(|last| last.value == name) {
+            Some(last) => ControlFlow::Break(last.span),
+            None => ControlFlow::Continue(()),
+        }
+    });
+    found.break_value().and_then(|span| place_of(file, span))
+}
+
+/// The place of the condition that a message is about.
+fn condition_in(message: &str, query: &Query, file: &Arc<str>) -> Option<Place> {
+    message.strip_prefix(NO_CONDITION)?;
+    match &*query.body {
+        SetExpr::Select(select) => select.selection.as_ref().and_then(|condition| place_of(file, condition.span())),
+        _ => None,
+    }
+}
+
+const NO_FIELD: &str = "there is no field ";
+const NO_CONDITION: &str = "the condition is ";
 
 /// The first call of a function that a message names.
 fn call_named_in(message: &str, query: &Query, file: &Arc<str>) -> Option<Place> {
@@ -57,7 +148,10 @@ fn call_named_in(message: &str, query: &Query, file: &Arc<str>) -> Option<Place>
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Span> {
             match expr {
                 Expr::Function(function)
-                    if self.0.iter().any(|word| function.name.to_string().eq_ignore_ascii_case(word)) =>
+                    if self
+                        .0
+                        .iter()
+                        .any(|word| function.name.to_string().trim_start_matches('$').eq_ignore_ascii_case(word)) =>
                 {
                     ControlFlow::Break(function.name.span())
                 }
@@ -164,8 +258,43 @@ fn wrong_arguments(text: &str) -> Option<Error> {
     let (_, call) = text.split_once("No function matches the given name and argument types '")?;
     let (name, types) = call.split_once('\'')?.0.split_once('(')?;
     let (name, types) = (name.trim_start_matches('$').to_uppercase(), sql_types(types.trim_end_matches(')')));
+    if name == "MAP" {
+        let help = "MAP['key', value, …] has a value for each key; all keys are of one type, and all values are";
+        return Some(Error::config(codes::OF0305, format!("MAP cannot be made of ({types})")).help(help));
+    }
     let error = Error::config(codes::OF0305, format!("{name} does not take ({types})"));
     Some(error.help("cast the argument: `CAST(x AS STRING)`, `CAST(x AS BIGINT)`"))
+}
+
+/// What the planner says most often to people, in our words.
+fn in_our_words(text: &str) -> Option<Error> {
+    let between = |before: &str, after: &str| {
+        let (_, rest) = text.split_once(before)?;
+        Some(rest.split_once(after)?.0.to_owned())
+    };
+    if let Some(name) = between("field ", " not found in struct") {
+        return Some(Error::config(codes::OF0302, format!("{NO_FIELD}'{name}'")));
+    }
+    if text.contains("must appear in the GROUP BY clause") {
+        let column = between("column \"", "\"").unwrap_or_default();
+        let column = column.rsplit('.').next().unwrap_or_default();
+        let message = format!("the column '{column}' is neither grouped by nor inside of an aggregate");
+        return Some(Error::config(codes::OF0306, message).help(format!("add it to GROUP BY, or write MAX({column})")));
+    }
+    if let Some(data_type) = text
+        .strip_prefix("cannot create filter with non-boolean predicate")
+        .and_then(|rest| rest.rsplit_once("returning "))
+    {
+        let message = format!("{NO_CONDITION}{}, not BOOLEAN", data_type.1);
+        return Some(
+            Error::config(codes::OF0305, message).help("compare it with something: `x <> 0`, `x IS NOT NULL`"),
+        );
+    }
+    if let Some(what) = between("cannot coerce arithmetic expression ", " to valid types") {
+        let error = Error::config(codes::OF0305, format!("{what} is not defined"));
+        return Some(error.help("cast one side: `CAST(x AS BIGINT)`, `CAST(x AS STRING)`"));
+    }
+    None
 }
 
 fn of_text(error: &DataFusionError) -> Error {
@@ -174,6 +303,9 @@ fn of_text(error: &DataFusionError) -> Error {
         return error;
     }
     let text = plain(&text);
+    if let Some(error) = in_our_words(&text) {
+        return error;
+    }
     let code = if text.contains("oerc") || text.contains("type") { codes::OF0305 } else { codes::OF0306 };
     Error::config(code, text)
 }

@@ -159,6 +159,21 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 /// Settings of Flink by their beginnings, with what stands in their place.
 const FLINK: &[(&str, &str)] = &[
     ("parallelism.default", "SET 'lanes' says how many threads write"),
+    ("table.local-time-zone", "the time zone is UTC in any case"),
+    ("table.sql-dialect", "the text is read as Flink's SQL in any case"),
+    (
+        "table.exec.sink.not-null-enforcer",
+        "a record that gives NULL for a NOT NULL column takes no effect; 'on-error' says what becomes of it: \
+         ERROR is 'stop', DROP is 'skip'",
+    ),
+    (
+        "table.exec.sink.type-length-enforcer",
+        "lengths of CHAR and VARCHAR are the database's to enforce; nothing is cut",
+    ),
+    ("table.exec.sink.upsert-materialize", "the rows of one key are written in the order of their positions"),
+    ("table.exec.state.ttl", "no operator keeps state outside of the database"),
+    ("table.exec.source.idle-timeout", "nothing uses event time yet"),
+    ("table.dml-sync", "onceflow run waits until the sources end, or for ever"),
     ("table.", "there is no such choice in Onceflow's planner"),
     ("sql-client.", "onceflow's own flags say how results are shown"),
     ("execution.", "epochs, the ledger and bounded sources stand in its place"),
@@ -192,8 +207,15 @@ const FLINK: &[(&str, &str)] = &[
 /// A setting that is not ours: Flink's, or a slip.
 fn other(key: &str, value: &Value, findings: &mut Findings) {
     if key == "table.local-time-zone" && !is_utc(&value.text) {
-        let error = Error::config(OF0250, format!("'{key}' can only be UTC, not '{}'", value.text)).at(&value.place);
+        let error = only(key, "UTC", value);
         findings.errors.push(error.note("it changes what TIMESTAMP_LTZ shows, and Onceflow shows it in UTC"));
+        return;
+    }
+    if key == "table.sql-dialect" && !["default", "flink"].contains(&value.text.trim().to_ascii_lowercase().as_str()) {
+        let error = only(key, "default", value);
+        findings
+            .errors
+            .push(error.note("the text is read as Flink's SQL, and in another dialect it would mean something else"));
         return;
     }
     let meant = suggest::nearest(key, NAMES.iter().copied());
@@ -210,6 +232,12 @@ fn other(key: &str, value: &Value, findings: &mut Findings) {
             )),
         ),
     }
+}
+
+/// A setting of Flink that has one value here. A value that may hold a secret is not shown.
+fn only(key: &str, one: &str, value: &Value) -> Error {
+    let shown = if value.secret { String::new() } else { format!(", not '{}'", value.text) };
+    Error::config(OF0250, format!("'{key}' can only be {one}{shown}")).at(&value.place)
 }
 
 fn is_utc(zone: &str) -> bool {

@@ -358,5 +358,5 @@ fn what_needs_operator_state_in_the_grammar_is_refused_by_name() {
     check(&all("SELECT * FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(a), INTERVAL '1' MINUTE))"), "OF0311", "TUMBLE");
     check(&all("SELECT * FROM s JOIN r FOR SYSTEM_TIME AS OF s.a ON s.a = r.a"), "OF0310", "FOR SYSTEM_TIME");
     check(&all("SELECT * FROM s, LATERAL TABLE(f(a))"), "OF0306", "LATERAL TABLE");
-    check(&all("SELECT * FROM s MATCH_RECOGNIZE (PATTERN (a))"), "OF0306", "MATCH_RECOGNIZE");
+    check(&all("SELECT * FROM s MATCH_RECOGNIZE (PATTERN (a))"), "OF0321", "MATCH_RECOGNIZE");
 }

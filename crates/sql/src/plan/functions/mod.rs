@@ -18,12 +18,14 @@ use std::sync::Arc;
 
 pub(crate) mod arith;
 mod json;
+mod nested;
 mod pattern;
 mod text;
 mod time;
 mod volatile;
 
 pub(crate) use json::check_path;
+pub(crate) use nested::{converts, is_nested, nested_cast};
 pub(crate) use pattern::{check_pattern, like_pattern, similar_pattern};
 pub(crate) use time::check_date_pattern;
 pub(crate) use volatile::{POSITION, VOLATILE};
@@ -235,6 +237,7 @@ pub(crate) fn all() -> BTreeMap<String, Arc<ScalarUDF>> {
     for own in text::ALL.iter().chain(time::ALL).chain(json::ALL).chain(pattern::ALL).chain(volatile::ALL) {
         all.insert(own.name.to_owned(), udf(own));
     }
+    all.insert(crate::parse::MAP_OF.to_owned(), nested::map_of());
     for (alias, name) in ALIASES {
         if let Some(function) = all.get(*name).cloned() {
             all.insert((*alias).to_owned(), function);
@@ -250,6 +253,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("ucase", "upper"),
     ("substr", "substring"),
     ("row", "struct"),
+    ("map_from_arrays", "map"),
     ("ceiling", "ceil"),
     ("truncate", "trunc"),
     ("sign", "signum"),

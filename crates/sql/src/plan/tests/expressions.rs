@@ -244,6 +244,44 @@ fn json_and_nested_values() {
 }
 
 #[test]
+fn arrays_maps_and_rows_are_made_in_expressions() {
+    all(&[
+        ("MAP['k', n, 'l', 2]", "MAP<STRING, INT>", "{k: 10, l: 2}"),
+        ("MAP['k', n]", "MAP<STRING, BIGINT>", "{k: 10}"),
+        ("MAP['k', 1, 'k', 2]", "MAP<STRING, INT>", "{k: 2}"),
+        ("MAP['k', 1]['k'] + n", "INT", "11"),
+        ("MAP[s, ARRAY[n, NULL]]", "MAP<STRING, ARRAY<INT>>", "{Hello, World: [10, ]}"),
+        ("MAP['k', MAP['z', id]]", "MAP<STRING, MAP<STRING, BIGINT>>", "{k: {z: 7}}"),
+        ("MAP[1, 'x', n, s]", "MAP<INT, STRING>", "{1: x, 10: Hello, World}"),
+        ("CARDINALITY(MAP['a', 1, 'b', 2])", "INT", "2"),
+        ("MAP[NULLIF(n, 10), 1]", "MAP<INT, INT>", "OF0363"),
+        ("MAP['k', 1, 'z']", "MAP<STRING, INT>", "OF0305"),
+        ("MAP['k', 1, 2, 3]", "MAP<STRING, INT>", "OF0305"),
+        ("MAP[]", "MAP<STRING, INT>", "OF0201"),
+        ("ARRAY[s, 'z']", "ARRAY<STRING>", "[Hello, World, z]"),
+        ("ARRAY[n, 20]", "ARRAY<BIGINT>", "[10, 20]"),
+        ("ARRAY[]", "ARRAY<STRING>", "[]"),
+        ("ROW(s, n)", "ROW<x STRING, y INT>", "{x: Hello, World, y: 10}"),
+        ("(s, n)", "ROW<x STRING, y BIGINT>", "{x: Hello, World, y: 10}"),
+        ("r", "ROW<y INT, x STRING>", "{y: 1, x: why}"),
+        ("ROW(s, n)", "ROW<x STRING>", "OF0331"),
+        ("ARRAY[ROW(s, n)]", "ARRAY<ROW<a STRING, b INT>>", "[{a: Hello, World, b: 10}]"),
+        ("CAST(ROW(n, s) AS ROW<x BIGINT, y STRING>)", "ROW<x BIGINT, y STRING>", "{x: 10, y: Hello, World}"),
+        ("CAST(ROW(n, s) AS ROW<x BIGINT, y STRING>).x", "BIGINT", "10"),
+        ("CAST(ARRAY['1', '2'] AS ARRAY<INT>)", "ARRAY<INT>", "[1, 2]"),
+        ("CAST(ARRAY[s] AS ARRAY<INT>)", "ARRAY<INT>", "OF0360"),
+        ("CAST(NULL AS MAP<STRING, INT>)", "MAP<STRING, INT>", "NULL"),
+        ("CAST(n AS ROW<x INT>)", "ROW<x INT>", "OF0305"),
+        ("CAST(n AS BIGNT)", "INT", "OF0210"),
+        (
+            "CAST('2024-01-31 01:02:03' AS TIMESTAMP(3) WITH LOCAL TIME ZONE)",
+            "TIMESTAMP_LTZ(3)",
+            "2024-01-31T01:02:03Z",
+        ),
+    ]);
+}
+
+#[test]
 fn chance_is_the_same_however_an_epoch_is_cut() {
     let sink = target("o", "a DOUBLE, b DOUBLE, c STRING, d INT", "");
     let text = format!("{SOURCE}{sink}INSERT INTO o SELECT RAND(), RAND(), UUID(), RAND_INTEGER(10) FROM t;");
