@@ -61,6 +61,8 @@ impl SqliteHome {
         let unsure = std::mem::take(&mut self.unsure);
         let connection = &self.session()?.connection;
         ledger::version(&place, connection)?;
+        // A file that was restored from a copy comes without it.
+        place.use_wal(connection)?;
         begin_immediate(&place, connection, "claim shards in")?;
         let taken = take(&place, connection, request, &unsure);
         let rows = match taken {

@@ -112,7 +112,7 @@ impl Location {
         if !self.exists() {
             return Ok(());
         }
-        let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open(&self.path) else { return Ok(()) };
+        let Err(error) = may_read_and_write(&self.path) else { return Ok(()) };
         let shown = self.path.display();
         Err(match error.kind() {
             std::io::ErrorKind::PermissionDenied => self
@@ -174,6 +174,18 @@ impl Location {
         }
         Err(self.cannot_open(&format!("it stays in journal mode '{mode}' where write-ahead logging is needed")))
     }
+}
+
+/// Asks the operating system, and opens nothing: POSIX takes all of a process's locks on a file away when any of its handles
+/// is closed, and SQLite's own go with them. The next one to look at the database would then delete the write-ahead log that
+/// other lanes of this process go on committing to.
+#[allow(unsafe_code)]
+fn may_read_and_write(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a C string that lives through the call, which keeps nothing of it.
+    let answer = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK | libc::W_OK, libc::AT_EACCESS) };
+    if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn refused(url: &str, why: &str) -> Error {

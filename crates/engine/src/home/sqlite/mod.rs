@@ -206,7 +206,7 @@ impl Home for SqliteHome {
     }
 
     fn absent(&mut self, pipeline: PipelineId) -> Answer<'_, Result<bool>> {
-        now(presence::absent(&self.place, self.presence.as_ref(), pipeline))
+        now(presence::absent(&self.place, self.presence.as_mut(), pipeline))
     }
 
     fn desk(&mut self) -> Answer<'_, Result<Box<dyn Desk + '_>>> {

@@ -232,6 +232,9 @@ fn parameter(table: &TableSpec, name: Option<&str>, index: usize) -> Result<usiz
 fn forbidden(context: &AuthContext<'_>) -> Option<String> {
     let ledger = |table: &str| {
         let lower = table.to_ascii_lowercase();
+        if ["sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema"].contains(&lower.as_str()) {
+            return Some("changes the schema".to_owned());
+        }
         (lower.starts_with("onceflow_") || lower.starts_with("sqlite_")).then(|| format!("writes to '{table}'"))
     };
     match &context.action {

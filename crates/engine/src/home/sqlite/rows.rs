@@ -70,7 +70,8 @@ pub(super) async fn write(
 ) -> Result<Written, CommitError> {
     let mut writer = Writer::new(place, connection, specs, plans, work)?;
     let units = writer.units();
-    writer.execute("SAVEPOINT onceflow_search")?;
+    // Until the transaction ends: what a row refers to may come later in the epoch, or in a later table of the branch.
+    writer.execute("PRAGMA defer_foreign_keys = ON; SAVEPOINT onceflow_search")?;
     let written = refuse::write(&mut writer, &units, specs.len()).await?;
     writer.execute("RELEASE onceflow_search")?;
     refuse_stops(&written, specs, work)?;
@@ -464,7 +465,7 @@ impl<'c, 'w> Writer<'c, 'w> {
             table,
             code: codes::OF0827,
             sqlstate: fault::code_name(ffi::SQLITE_CONSTRAINT_FOREIGNKEY),
-            reason: "FOREIGN KEY constraint failed (deferred): a row would refer to a parent that is not there"
+            reason: "FOREIGN KEY constraint failed: at the end of the epoch a row would refer to one that is not there"
                 .to_owned(),
             row: row_json(&self.sources[entry.source as usize].set.rows, entry.row as usize),
         }
