@@ -295,9 +295,9 @@ pub enum DeadLetters {
     },
     /// One of them, whole
     Show {
-        /// Its number
+        /// Its number; it may also stand behind FILE
         #[arg(value_name = "ID")]
-        id: i64,
+        id: String,
         /// Which ledger
         #[command(flatten)]
         at: Where,
@@ -308,7 +308,7 @@ pub enum DeadLetters {
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Which ones; all that were not replayed without it
-        #[arg(long, value_name = "ID", env = "ONCEFLOW_ID")]
+        #[arg(long, value_name = "ID", value_delimiter = ',', env = "ONCEFLOW_ID")]
         id: Vec<i64>,
         /// Why; recorded
         #[arg(long, env = "ONCEFLOW_REASON")]
@@ -320,7 +320,7 @@ pub enum DeadLetters {
         #[command(flatten)]
         at: Where,
         /// Which ones; without it all that were replayed
-        #[arg(long, value_name = "ID", env = "ONCEFLOW_ID")]
+        #[arg(long, value_name = "ID", value_delimiter = ',', env = "ONCEFLOW_ID")]
         id: Vec<i64>,
         /// Why; recorded
         #[arg(long, env = "ONCEFLOW_REASON")]

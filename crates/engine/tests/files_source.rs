@@ -172,7 +172,10 @@ fn lines_begin_at_their_bytes_and_blank_ones_are_no_records() {
     check_records("x", b"\xff\n", Framing::Lines, &[(0, "\u{fffd}", 1)]);
     let quoted = b"\xef\xbb\xbf\"h\n1\",i\n1,\"x\n\ny\"\n2,z\n";
     check_records("x.csv", quoted, CSV, &[(3, "\"h\n1\",i", 1), (11, "1,\"x\n\ny\"", 3), (20, "2,z", 6)]);
-    check_records("x.csv", b"1,\"x\n2,y\n", CSV, &[(0, "1,\"x\n2,y\n", 1)]);
+    // A quote that is opened and not closed harms no other line.
+    check_records("x.csv", b"1,\"x\n2,y\n", CSV, &[(0, "1,\"x", 1), (5, "2,y", 2)]);
+    check_records("x.csv", b"1,\"x\n2,\"y\"\n3,z\n", CSV, &[(0, "1,\"x", 1), (5, "2,\"y\"", 2), (11, "3,z", 3)]);
+    check_records("x.gz", &gzip(b"1,\"x\n2,y\n"), CSV, &[(0, "1,\"x", 1), (5, "2,y", 2)]);
 }
 
 #[test]

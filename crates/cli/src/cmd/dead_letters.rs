@@ -40,7 +40,10 @@ const COLUMNS: [&str; 19] = [
 pub fn run(command: &DeadLetters, common: &Common, talk: &Talk) -> Answer {
     match command {
         DeadLetters::List { at, limit, all } => list(at, *limit, *all, common, talk),
-        DeadLetters::Show { id, at } => show(at, *id, common),
+        DeadLetters::Show { id, at } => {
+            let (at, id) = number_and_ledger(id, at)?;
+            show(&at, id, common)
+        }
         DeadLetters::Replay { file, id, reason } => replay(file, id, reason, common, talk),
         DeadLetters::Purge { at, id, reason } => purge(at, id, reason, common, talk),
     }
@@ -72,6 +75,18 @@ fn list(at: &Where, limit: u32, all: bool, common: &Common, talk: &Talk) -> Answ
         }
     }
     Ok(0)
+}
+
+/// The number and the ledger, in whichever order the number and the file were typed.
+fn number_and_ledger(id: &str, at: &Where) -> Result<(Where, i64), Error> {
+    if let Ok(id) = id.parse() {
+        return Ok((at.clone(), id));
+    }
+    match at.file.as_ref().and_then(|file| file.to_str()?.parse().ok()) {
+        Some(number) => Ok((Where { file: Some(id.into()), ..at.clone() }, number)),
+        None => Err(Error::config(codes::OF0112, format!("'{id}' is no number of a dead letter"))
+            .help("write: onceflow dead-letters show 7 pipeline.sql")),
+    }
 }
 
 fn show(at: &Where, id: i64, common: &Common) -> Answer {

@@ -36,6 +36,10 @@ codes! {
     OF0612: "the line is longer than the limit",
         "A line (or a CSV record) of a file is longer than `source.line-bytes-max`. It is not held in memory; the dead letter \
          carries its beginning, and the lines after it are read. Raise the option if such lines are meant to be there.";
+    OF0613: "the header names other columns",
+        "With `'csv.header' = 'true'` the first line of each file has to name the physical columns of the declaration, in their \
+         order: CSV fields have no names, so that another order would put values into the wrong columns. Declare the columns as \
+         the header names them (odd names in backticks), or write `'csv.ignore-first-line' = 'true'` to leave the line out unread.";
     OF0651: "the format cannot give this type",
         "The format has no reading for the declared type: `json` needs text as the key of a MAP, `csv` has no MAP and only \
          flat ARRAY and ROW, `raw` fills one column of a simple type.";

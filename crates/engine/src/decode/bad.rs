@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::codes::{self, Code};
-use crate::error::Place;
+use crate::error::{Error, Place};
 use arrow_schema::{DataType, TimeUnit};
 
 /// The most characters of an offending value that a reason repeats.
@@ -16,6 +16,8 @@ pub(crate) struct Bad {
     path: Vec<String>,
     /// The index of the column among those of its format.
     column: Option<usize>,
+    /// Whether it is no single record that is to blame, but what the source holds.
+    stops: bool,
 }
 
 /// The result of decoding a part of a record.
@@ -24,7 +26,7 @@ pub(crate) type Parsed<T> = Result<T, Box<Bad>>;
 impl Bad {
     #[cold]
     pub(crate) fn new(code: Code, reason: impl Into<String>) -> Box<Self> {
-        Box::new(Self { code, reason: reason.into(), path: Vec::new(), column: None })
+        Box::new(Self { code, reason: reason.into(), path: Vec::new(), column: None, stops: false })
     }
 
     /// A value that is not of the column's type. `found` is as it stands in the record.
@@ -75,6 +77,19 @@ impl Bad {
     /// Whether the whole document is to blame and not one column, so that there is nothing to go on with.
     pub(crate) fn is_fatal(&self) -> bool {
         self.code == codes::OF0601 || self.code == codes::OF0607
+    }
+
+    /// Makes it a reason to stop: whatever follows in the source would be read wrongly too.
+    #[cold]
+    pub(crate) fn of_the_source(mut self: Box<Self>, code: Code) -> Box<Self> {
+        self.code = code;
+        self.stops = true;
+        self
+    }
+
+    /// The error to stop with, where it is one.
+    pub(crate) fn stop(&self) -> Option<Error> {
+        self.stops.then(|| Error::config(self.code, self.reason.clone()))
     }
 
     /// Says which column of the format is to blame; the outermost call decides.

@@ -208,6 +208,18 @@ impl Combined {
         bad.failure(ordinal, prefix, place)
     }
 
+    /// The error of a source that holds something else than what is declared.
+    #[cold]
+    fn stopped(&self, bad: &Bad, batch: &Batch) -> Error {
+        let error = bad.stop().unwrap_or_else(|| Error::internal("a record's fault stops no pipeline"));
+        let error = error.note(format!("in {}", batch.partition.topic));
+        match self.columns.iter().find_map(|column| column.place.as_ref()) {
+            Some(place) => error.at(place),
+            None => error,
+        }
+        .help("declare the columns as the header names them, or leave the header out with 'csv.ignore-first-line' = 'true'")
+    }
+
     fn finish(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
         let value = self.value.finish()?;
@@ -240,6 +252,7 @@ impl Decoder for Combined {
                 if let Some(value) = record.value {
                     match self.record(value, &record, batch) {
                         Ok(rows) => ordinals.extend(std::iter::repeat_n(ordinal, rows)),
+                        Err((_, bad)) if bad.stop().is_some() => return Err(self.stopped(&bad, batch)),
                         Err((part, bad)) => failures.push(self.take_back(ordinal, part, *bad)),
                     }
                 }

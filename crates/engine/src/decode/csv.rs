@@ -1,31 +1,30 @@
-//! CSV into columns: RFC 4180 by `csv-core`, types and options as in Flink's `CsvToRowDataConverters`.
+//! CSV into columns: types and options as in Flink's `CsvToRowDataConverters`.
 //!
 //! - A record has exactly as many fields as the declaration has physical columns.
 //! - A field that equals `csv.null-literal` is NULL. Without that option nothing is NULL: an empty field is an empty text, and
 //!   for every other type a failure, as in Flink. `'csv.null-literal' = ''` makes empty fields NULL.
 //! - ARRAY and ROW stand in one field, their parts separated by `csv.array-element-delimiter`; an empty field is an empty ARRAY.
 //! - BYTES is base64; timestamps are in SQL style.
-//! - Comments (where allowed), blank lines and the header are left out.
+//! - Comments (where allowed), blank lines and the header are left out. A header that names other columns is nobody's record: it
+//!   stops the pipeline, since all lines behind it would be read into the wrong columns.
 
 use super::append::Scalar;
-use super::bad::{Bad, Parsed};
+use super::bad::{Bad, Parsed, shown};
 use super::column::{Builder, Values};
-use super::{CsvOptions, TimestampFormat};
+use super::fields::Fields;
+use super::{CsvHeader, CsvOptions, TimestampFormat};
 use crate::codes;
 use crate::error::{Error, Result};
 use arrow_array::ArrayRef;
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 /// Decodes CSV records into columns.
 pub(crate) struct Csv {
     options: CsvOptions,
-    reader: Reader,
     columns: Vec<Builder>,
     /// For each column the index of its field.
     fields: Vec<usize>,
     rows: usize,
-    text: Vec<u8>,
-    ends: Vec<usize>,
+    split: Fields,
 }
 
 impl Csv {
@@ -39,17 +38,20 @@ impl Csv {
             })?);
             check_type(column)?;
         }
-        let reader = reader(&options);
-        Ok(Self { options, reader, columns, fields, rows: 0, text: Vec::new(), ends: Vec::new() })
+        Ok(Self { options, columns, fields, rows: 0, split: Fields::default() })
     }
 
     /// Decodes one record. `line` is its line in the file, 0 where there is none.
     pub(crate) fn decode(&mut self, bytes: &[u8], line: u64) -> Parsed<usize> {
-        if (self.options.header && line == 1) || self.is_left_out(bytes) {
-            return Ok(0);
+        match self.options.header {
+            CsvHeader::Ignored if line == 1 => return Ok(0),
+            CsvHeader::Names if line == 1 => return self.check_header(bytes).map(|()| 0),
+            _ if self.is_left_out(bytes) => return Ok(0),
+            _ => {}
         }
         std::str::from_utf8(bytes).map_err(|error| Bad::not_utf8(bytes, error))?;
-        let found = self.split(bytes)?;
+        self.split.split(bytes, &self.options)?;
+        let found = self.split.len();
         let expected = self.options.fields.len();
         if found != expected {
             let reason = format!("expected {expected} fields as declared, found {found}");
@@ -67,45 +69,29 @@ impl Csv {
         blank || (self.options.allow_comments && bytes.starts_with(b"#"))
     }
 
-    /// Splits a record into `text` and `ends`, and returns the number of fields.
-    fn split(&mut self, bytes: &[u8]) -> Parsed<usize> {
-        self.reader.reset();
-        let (mut input, mut rest) = (bytes, 0_usize);
-        let (mut written, mut fields) = (0, 0);
-        let mut ended = false;
-        loop {
-            let (result, read, wrote, ends) =
-                self.reader.read_record(input, &mut self.text[written..], &mut self.ends[fields..]);
-            input = &input[read..];
-            written += wrote;
-            fields += ends;
-            match result {
-                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2 + bytes.len() + 16, 0),
-                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2 + 16, 0),
-                // The record's own bytes are over: a line break ends it, unless a quote is open.
-                ReadRecordResult::InputEmpty if !ended => {
-                    ended = true;
-                    input = b"\n";
-                }
-                ReadRecordResult::InputEmpty | ReadRecordResult::End => {
-                    return Err(Bad::new(codes::OF0609, "a quote is opened and not closed"));
-                }
-                ReadRecordResult::Record => {
-                    rest += if ended { 0 } else { input.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).count() };
-                    break;
-                }
+    /// The first line of a file has to name the columns of the declaration in their order.
+    fn check_header(&mut self, bytes: &[u8]) -> Parsed<()> {
+        self.split.split(bytes, &self.options).map_err(|bad| bad.of_the_source(codes::OF0613))?;
+        let found: Vec<_> =
+            (0..self.split.len()).map(|at| String::from_utf8_lossy(self.split.get(at)).trim().to_owned()).collect();
+        if found == self.options.fields {
+            return Ok(());
+        }
+        let declared = &self.options.fields;
+        let other = found.iter().zip(declared).position(|(found, declared)| found != declared);
+        let difference = match other {
+            Some(at) => {
+                format!("column {} of the header is `{}`, declared is `{}`", at + 1, shown(&found[at]), declared[at])
             }
-        }
-        if rest > 0 {
-            return Err(Bad::new(codes::OF0609, "the value holds more than one line"));
-        }
-        Ok(fields)
+            None => format!("the header has {} columns, declared are {}", found.len(), declared.len()),
+        };
+        let reason = format!("{difference}; the header is `{}`", shown(&found.join(", ")));
+        Err(Bad::new(codes::OF0613, reason).of_the_source(codes::OF0613))
     }
 
     fn field(&mut self, index: usize) -> Parsed<()> {
         let field = self.fields[index];
-        let start = field.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let bytes = &self.text[start..self.ends[field]];
+        let bytes = self.split.get(field);
         let text = std::str::from_utf8(bytes).map_err(|error| Bad::not_utf8(bytes, error))?;
         let column = &mut self.columns[index];
         cell(column, text, &self.options, 0).map_err(|bad| bad.inside(&column.name).column(index))
@@ -131,16 +117,6 @@ impl Csv {
         self.rows += 1;
         Ok(())
     }
-}
-
-fn reader(options: &CsvOptions) -> Reader {
-    let mut builder = ReaderBuilder::new();
-    builder.delimiter(options.field_delimiter).escape(options.escape).double_quote(true);
-    match options.quote {
-        Some(quote) => builder.quote(quote),
-        None => builder.quoting(false),
-    };
-    builder.build()
 }
 
 /// CSV has no maps, and a field holds only flat arrays and rows.

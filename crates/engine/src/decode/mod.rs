@@ -15,6 +15,7 @@ mod column;
 mod combine;
 mod convert;
 pub mod csv;
+mod fields;
 pub mod json;
 pub mod metadata;
 pub mod raw;
@@ -96,6 +97,18 @@ pub struct JsonOptions {
     pub timestamp_format: TimestampFormat,
 }
 
+/// What the first line of a file is in CSV.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CsvHeader {
+    /// A record like any other.
+    #[default]
+    Record,
+    /// `csv.ignore-first-line`: no record, whatever it says.
+    Ignored,
+    /// `csv.header`: the names of the columns in their order, or the pipeline stops.
+    Names,
+}
+
 /// Options of `csv`, as in Flink.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CsvOptions {
@@ -111,8 +124,8 @@ pub struct CsvOptions {
     pub null_literal: Option<String>,
     /// `csv.array-element-delimiter`.
     pub array_element_delimiter: String,
-    /// `csv.header`: the first line of a file names the columns and is no record.
-    pub header: bool,
+    /// What the first line of a file is.
+    pub header: CsvHeader,
     /// All physical columns of the declaration in order, since CSV fields have no names.
     pub fields: Vec<String>,
 }

@@ -6,7 +6,7 @@ use crate::suggest;
 use arrow_schema::DataType;
 use onceflow::Error;
 use onceflow::codes::{OF0217, OF0226, OF0229, OF0230, OF0231};
-use onceflow::decode::{CsvOptions, Format, JsonOptions, RawOptions, TimestampFormat};
+use onceflow::decode::{CsvHeader, CsvOptions, Format, JsonOptions, RawOptions, TimestampFormat};
 use std::collections::BTreeMap;
 
 const NAMES: &[&str] = &["json", "csv", "raw"];
@@ -244,6 +244,7 @@ fn csv(options: &mut Prefixed<'_, '_>, fields: &[Wanted], skip: &mut bool) -> Op
         options.reader.contradiction(message, &place, "remove one of them");
         return None;
     }
+    let header = header(options);
     let format = CsvOptions {
         field_delimiter: options.character("field-delimiter").unwrap_or(b','),
         quote: if disabled { None } else { Some(quote.unwrap_or(b'"')) },
@@ -253,16 +254,44 @@ fn csv(options: &mut Prefixed<'_, '_>, fields: &[Wanted], skip: &mut bool) -> Op
         array_element_delimiter: options
             .value("array-element-delimiter")
             .map_or_else(|| ";".to_owned(), |value| value.text),
-        header: options.boolean("header"),
+        header: header.unwrap_or_default(),
         fields: fields.iter().map(|(name, _)| name.clone()).collect(),
     };
-    if format.array_element_delimiter.is_empty() || Some(format.field_delimiter) == format.quote {
+    let delimiter = Some(format.field_delimiter);
+    let breaks = |byte: Option<u8>| byte.is_some_and(|byte| matches!(byte, b'\r' | b'\n'));
+    if format.array_element_delimiter.is_empty()
+        || delimiter == format.quote
+        || delimiter == format.escape
+        || [delimiter, format.quote, format.escape].into_iter().any(breaks)
+    {
         let place = options.reader.table.place.clone();
         let error = Error::config(OF0226, "the characters of 'csv' contradict each other").at(&place);
-        options.findings().errors.push(error.note("delimiters are not empty, and the quote is another character"));
+        let note = "delimiters are not empty; quote and escape are other characters; none is a line break";
+        options.findings().errors.push(error.note(note));
         return None;
     }
-    Some(Format::Csv(format))
+    header.map(|_| Format::Csv(format))
+}
+
+/// What the first line of a file is. Messages of Kafka have none.
+fn header(options: &mut Prefixed<'_, '_>) -> Option<CsvHeader> {
+    let (names, ignored) = (options.boolean("header"), options.boolean("ignore-first-line"));
+    let option = if names { "header" } else { "ignore-first-line" };
+    let of_files = options.prefixes.len() == 1 && options.prefixes[0].is_empty();
+    let wrong = match (names, ignored) {
+        (false, false) => return Some(CsvHeader::Record),
+        (true, true) => Some(("'csv.header' and 'csv.ignore-first-line' contradict each other", "remove one of them")),
+        _ if !of_files => Some(("a message has no first line", "remove it; a header is the first line of a file")),
+        _ => None,
+    };
+    let Some((message, help)) = wrong else {
+        return Some(if names { CsvHeader::Names } else { CsvHeader::Ignored });
+    };
+    let key = options.key(option);
+    let table = options.reader.table;
+    let place = table.options.get(&key).map_or(&table.place, |value| &value.key_place).clone();
+    options.reader.contradiction(message, &place, help);
+    None
 }
 
 fn raw(options: &mut Prefixed<'_, '_>, value: &Value, fields: &[Wanted]) -> Option<Format> {

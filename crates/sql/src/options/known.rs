@@ -115,7 +115,8 @@ pub const FORMATS: &[Known] = known! {
     "csv.ignore-parse-errors": "true means 'on-error' = 'skip'",
     "csv.null-literal": "what stands for NULL",
     "csv.array-element-delimiter": "what stands between elements of an array",
-    "csv.header": "whether the first line of a file names the columns",
+    "csv.header": "whether the first line of a file names the columns; it has to name those of the declaration",
+    "csv.ignore-first-line": "whether the first line of a file is left out, whatever it says",
     "raw.charset": "UTF-8",
     "raw.endianness": "big-endian or little-endian",
 };

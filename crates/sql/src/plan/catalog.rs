@@ -122,7 +122,8 @@ impl<'a> Catalog<'a> {
         table.columns.iter().enumerate().filter_map(|(index, column)| {
             let declared = column.declared.as_ref()?;
             let computed = matches!(column.kind, ColumnKind::Computed(_));
-            // A record may lack any field, whatever is declared: NOT NULL is checked where rows are written.
+            // What is declared NOT NULL is checked while records are decoded; to the planner every column may be NULL, so that
+            // no expression depends on what is declared.
             (!computed).then(|| (index, Field::new(&column.name, declared.data_type.clone(), true)))
         })
     }

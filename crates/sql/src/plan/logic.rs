@@ -54,6 +54,10 @@ impl Source {
         };
         let wanted = |name: &str| schema.index_of(name).is_ok();
         let mut recorded: Vec<_> = Catalog::recorded(table).filter(|(_, field)| wanted(field.name())).collect();
+        // A record that gives NULL for a NOT NULL column fails where the column is used.
+        for (index, field) in &mut recorded {
+            field.set_nullable(table.columns[*index].declared.as_ref().is_none_or(|declared| declared.nullable));
+        }
         if recorded.is_empty() {
             // Something has to be decoded to know which records there are.
             recorded.extend(Catalog::recorded(table).next());

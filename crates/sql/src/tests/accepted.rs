@@ -5,7 +5,7 @@ use crate::model::ColumnKind;
 use crate::{CompileOptions, compile, compile_fully, parse};
 use arrow_schema::{DataType, TimeUnit};
 use onceflow::changes::{MergeOp, OnError, WriteMode};
-use onceflow::decode::{CsvOptions, Format, Metadata, RawOptions, TimestampFormat};
+use onceflow::decode::{CsvHeader, CsvOptions, Format, Metadata, RawOptions, TimestampFormat};
 
 fn all(columns: &str, options: &str) -> String {
     format!("{}{}{INSERT}", source(), target_with(columns, options))
@@ -175,7 +175,7 @@ fn formats_have_flinks_defaults() {
         allow_comments: false,
         null_literal: None,
         array_element_delimiter: ";".into(),
-        header: false,
+        header: CsvHeader::Record,
         fields: vec!["a".into(), "b".into()],
     };
     assert_eq!(csv.value, Format::Csv(expected));
@@ -188,6 +188,12 @@ fn formats_have_flinks_defaults() {
     assert!(
         matches!(tab.value, Format::Csv(options) if options.field_delimiter == b'\t' && options.null_literal.as_deref() == Some("n/a"))
     );
+    let header = |option: &str| match format("a INT", &format!(", 'format' = 'csv', 'csv.{option}' = 'true'")).value {
+        Format::Csv(options) => options.header,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(header("header"), CsvHeader::Names);
+    assert_eq!(header("ignore-first-line"), CsvHeader::Ignored);
 }
 
 #[test]

@@ -185,3 +185,13 @@ fn no_password_is_shown() {
     assert!(!compiled.script.logic.contains("s3cret"));
     assert!(!compiled.pipeline.branches[0].wiring.contains("s3cret"));
 }
+
+#[test]
+fn a_message_has_no_first_line() {
+    for option in ["csv.header", "csv.ignore-first-line"] {
+        let text = with("", &format!("{EARLIEST}, 'format' = 'csv', '{option}' = 'true'"));
+        check(&text, "OF0226", "a message has no first line");
+    }
+    let key = ", 'key.format' = 'csv', 'key.fields' = 'a', 'key.csv.header' = 'true', 'format' = 'json'";
+    check(&with("", &format!("{EARLIEST}{key}")), "OF0226", "a message has no first line");
+}

@@ -3,6 +3,8 @@
 mod accepted;
 mod broken;
 mod documented;
+#[cfg(all(feature = "kafka", feature = "postgres"))]
+mod flink;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod refused;

@@ -227,6 +227,11 @@ fn options_are_known_complete_and_right() {
         "contradict",
     );
     check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.array-element-delimiter' = ''"), "OF0226", "not empty");
+    check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.escape-character' = ','"), "OF0226", "other characters");
+    check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.field-delimiter' = '\\n'"), "OF0226", "line break");
+    let both = ", 'path' = 'x', 'format' = 'csv', 'csv.header' = 'true', 'csv.ignore-first-line' = 'true'";
+    check(&raw(both), "OF0226", "'csv.header' and 'csv.ignore-first-line' contradict each other");
+    check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.headers' = 'true'"), "OF0223", "did you mean csv.header?");
     let one = |column: &str, options: &str| {
         format!(
             "CREATE TABLE s ({column}) WITH ('connector' = 'filesystem', 'path' = 'x', 'format' = 'raw'{options});\n{}INSERT INTO t SELECT 1, 'x' FROM s;",
@@ -350,6 +355,10 @@ fn settings_are_known_and_right() {
     check(&set("pipeline.name", ""), "OF0263", "is empty");
     check(&set("pipeline.name", " x"), "OF0263", "white space");
     check(&set("table.local-time-zone", "Asia/Shanghai"), "OF0250", "can only be UTC");
+    check(&set("table.sql-dialect", "hive"), "OF0250", "can only be default");
+    check("SET lanes = 4;", "OF0201", "write SET 'lanes' = '4';");
+    check("SET table.exec.state.ttl = 1 h;", "OF0201", "write SET 'table.exec.state.ttl' = '1 h';");
+    check("SET x.password = secret;", "OF0201", "in single quotes");
 }
 
 #[test]

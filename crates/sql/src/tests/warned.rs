@@ -34,6 +34,9 @@ fn settings_of_flink_are_said_once() {
     let set = |key: &str, value: &str| format!("SET '{key}' = '{value}';\n{}{}{INSERT}", source(), target());
     warns(&set("parallelism.default", "4"), "OF0251", "lanes");
     warns(&set("table.exec.mini-batch.enabled", "true"), "OF0251", "planner");
+    warns(&set("table.exec.sink.not-null-enforcer", "DROP"), "OF0251", "DROP is 'skip'");
+    warns(&set("table.local-time-zone", "UTC"), "OF0251", "UTC in any case");
+    warns(&set("table.sql-dialect", "default"), "OF0251", "as Flink's SQL");
     warns(&set("restart-strategy", "fixed-delay"), "OF0251", "--retry-for");
     warns(&set("execution.runtime-mode", "streaming"), "OF0251", "epochs");
     warns(&set("state.backend", "rocksdb"), "OF0251", "same transaction");

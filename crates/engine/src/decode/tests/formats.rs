@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codes;
-use crate::decode::{CsvOptions, Metadata, RawOptions, TRUNCATED_HEADER};
+use crate::decode::{CsvHeader, CsvOptions, Metadata, RawOptions, TRUNCATED_HEADER};
 use crate::record::FileFacts;
 use arrow_schema::{Fields, TimeUnit};
 
@@ -14,7 +14,7 @@ fn csv_options(fields: &[&str]) -> CsvOptions {
         allow_comments: false,
         null_literal: None,
         array_element_delimiter: ";".into(),
-        header: false,
+        header: CsvHeader::Record,
         fields: fields.iter().map(ToString::to_string).collect(),
     }
 }
@@ -61,6 +61,18 @@ fn csv_records_are_split_as_rfc_4180_says() {
         (CsvOptions { null_literal: Some("".into()), ..plain() }, ",b,", Ok(Some(["∅", "∅"]))),
         (CsvOptions { null_literal: Some("n/a".into()), ..plain() }, "n/a,b,n/a", Ok(Some(["∅", "∅"]))),
         (CsvOptions { escape: Some(b'\\'), ..plain() }, "1,b,\"x\\\"y\"", Ok(Some(["x\"y", "1"]))),
+        (CsvOptions { escape: Some(b'\\'), ..plain() }, "1,b,x\\,y", Ok(Some(["x,y", "1"]))),
+        (CsvOptions { escape: Some(b'\\'), ..plain() }, "1,b,\\\"x\\n\\\\", Ok(Some(["\"x\n\\", "1"]))),
+        (CsvOptions { escape: Some(b'\\'), ..plain() }, "1,b,x\\", Err("behind an escape character")),
+        (CsvOptions { escape: Some(b'"'), ..plain() }, "1,b,\"x\"\"y\"", Ok(Some(["x\"y", "1"]))),
+        (plain(), "1,b,\"x\" ", Ok(Some(["x", "1"]))),
+        (plain(), "1,\"b\"  ,x", Ok(Some(["x", "1"]))),
+        (plain(), "1,b,\"x\"y", Err("text stands behind the closing quote")),
+        (plain(), "1,b,\"x\"\n2,b,x", Err("more than one line")),
+        (plain(), "1,b,x\"y\"", Ok(Some(["x\"y\"", "1"]))),
+        (plain(), "1,b,\"\"", Ok(Some(["", "1"]))),
+        (plain(), "1,\"b\"\"\",x", Ok(Some(["x", "1"]))),
+        (CsvOptions { null_literal: Some("null".into()), ..plain() }, "1,b,\"null\"", Ok(Some(["∅", "1"]))),
     ];
     for (options, record, expected) in cases {
         check_csv(options, record, expected);
@@ -69,9 +81,38 @@ fn csv_records_are_split_as_rfc_4180_says() {
     let tabs = CsvOptions { field_delimiter: b'\t', quote: None, ..csv_options(&["a", "c"]) };
     let got = decode(&spec(fields.clone(), Format::Csv(tabs)), &[b"1\t\"x"]);
     assert_eq!(row(&got, 0), ["\"x"]);
-    let header = CsvOptions { header: true, ..csv_options(&["a", "c"]) };
-    let got = decode(&spec(fields, Format::Csv(header)), &[b"a,c", b"1,x"]);
+    let header = CsvOptions { header: CsvHeader::Names, ..csv_options(&["a", "c"]) };
+    let got = decode(&spec(fields.clone(), Format::Csv(header)), &[b"a,c", b"1,x"]);
     assert_eq!((got.ordinals.as_slice(), got.failures.len()), ([1].as_slice(), 0));
+    let ignored = CsvOptions { header: CsvHeader::Ignored, ..csv_options(&["a", "c"]) };
+    let got = decode(&spec(fields, Format::Csv(ignored)), &[b"whatever", b"1,x"]);
+    assert_eq!((got.ordinals.as_slice(), got.failures.len()), ([1].as_slice(), 0));
+}
+
+#[test]
+fn a_header_that_names_other_columns_stops_before_a_value_gets_into_the_wrong_one() {
+    let check = |header: &str, expected: Option<&str>| {
+        let options = CsvOptions { header: CsvHeader::Names, ..csv_options(&["a", "c d"]) };
+        let spec = spec(vec![nullable("c d", DataType::Utf8)], Format::Csv(options));
+        let got = decoder(&spec).expect("fine").decode(&[batch(&[Some(header.as_bytes()), Some(b"1,x")])]);
+        match (got, expected) {
+            (Ok(got), None) => assert_eq!(row(&got, 0), ["x"], "{header}"),
+            (Err(error), Some(part)) => {
+                assert_eq!(error.code(), codes::OF0613);
+                assert!(error.message().contains(part), "{header}: {error:?}");
+            }
+            (got, expected) => panic!("{header}: {got:?}, not {expected:?}"),
+        }
+    };
+    check("a,c d", None);
+    check(" a , \"c d\" \r\n", Some("column 2 of the header is `\"c d\"`, declared is `c d`"));
+    check("a , c d\r", None);
+    check("\"a\",\"c d\"", None);
+    check("c d,a", Some("column 1 of the header is `c d`, declared is `a`; the header is `c d, a`"));
+    check("a,c d,e", Some("the header has 3 columns, declared are 2"));
+    check("A,c d", Some("column 1 of the header is `A`"));
+    check("1,x", Some("column 1 of the header is `1`"));
+    check("a,\"c d", Some("a quote is opened and not closed"));
 }
 
 #[test]

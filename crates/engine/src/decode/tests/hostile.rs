@@ -150,7 +150,7 @@ proptest! {
     ) {
         let options = crate::decode::CsvOptions {
             field_delimiter: b',', quote: Some(b'"'), escape: None, allow_comments: false, null_literal: None,
-            array_element_delimiter: ";".into(), header: false, fields: vec!["id".into(), "text".into()],
+            array_element_delimiter: ";".into(), header: crate::decode::CsvHeader::Record, fields: vec!["id".into(), "text".into()],
         };
         let spec = spec(vec![nullable("id", DataType::Int64), nullable("text", DataType::Utf8)], Format::Csv(options));
         let good = format!("{id},\"{}\"", text.replace('"', "\"\""));

@@ -134,17 +134,21 @@ impl Cursor {
     /// Where in the buffer the current record ends (at its line break, or at the end of the file); `None` to wait.
     fn record_end(&mut self) -> Result<Option<usize>> {
         loop {
-            let from = self.start + self.scanned;
-            let at_file_start = self.next == 0 && self.scanned == 0 && self.dropped == 0;
-            if let Some(end) = self.scan.end(self.reading.framing, &self.buffer[from..], at_file_start) {
-                return Ok(Some(from + end));
+            let at_file_start = self.next == 0 && self.dropped == 0;
+            if let Some(end) = self.scan.end(self.reading.framing, &self.buffer[self.start..], at_file_start) {
+                return Ok(Some(self.start + end));
             }
             self.scanned = self.buffer.len() - self.start;
+            let first_line = self.scan.end_of_first_line().filter(|_| self.dropped == 0);
+            if let Some(end) = first_line.filter(|_| self.scanned > self.reading.line_bytes_max) {
+                return Ok(Some(self.start + end));
+            }
             self.shorten();
             if !self.fill()? {
                 let pending = self.start < self.buffer.len() || self.dropped > 0;
                 let complete = !self.reading.following || !self.stream.is_plain();
-                return Ok((pending && complete).then_some(self.buffer.len()));
+                let end = first_line.map_or(self.buffer.len(), |end| self.start + end);
+                return Ok((pending && complete).then_some(end));
             }
         }
     }
@@ -161,6 +165,7 @@ impl Cursor {
         self.dropped += self.scanned as u64;
         self.start = self.buffer.len();
         self.scanned = 0;
+        self.scan.drop_scanned();
     }
 
     /// Reads a chunk; false at the end of what there is.

@@ -302,3 +302,18 @@ fn only_what_is_used_is_decoded_and_equal_parts_run_once() {
         ]
     );
 }
+
+#[test]
+fn a_record_without_a_column_that_is_not_null_fails_where_the_column_is_used() {
+    let source = "CREATE TABLE s (id BIGINT NOT NULL, v STRING NOT NULL, w INT, x AS id + 1) \
+                  WITH ('connector' = 'filesystem', 'path' = '/tmp/none', 'format' = 'json');\n";
+    let values = [r#"{"id": 1, "v": "a"}"#, r#"{"v": "b", "w": 2}"#, r#"{"id": 3, "v": null, "w": 3}"#, r#"{"id": 4}"#];
+    let text = |columns: &str, query: &str| {
+        format!("{source}{}INSERT INTO o SELECT {query} FROM s;", target("o", columns, ""))
+    };
+    check(&text("a BIGINT, b STRING", "id, v"), &values, &["0 o: 1, a", "1 OF0605", "2 OF0605", "3 OF0605"]);
+    check(&text("a BIGINT", "id"), &values, &["0 o: 1", "1 OF0605", "2 o: 3", "3 o: 4"]);
+    check(&text("a BIGINT", "x"), &values, &["0 o: 2", "1 OF0605", "2 o: 4", "3 o: 5"]);
+    check(&text("a INT", "w"), &values, &["0 o: NULL", "1 o: 2", "2 o: 3", "3 o: NULL"]);
+    check(&text("a INT", "1"), &values, &["0 o: 1", "1 o: 1", "2 o: 1", "3 o: 1"]);
+}
