@@ -151,7 +151,12 @@ fn a_database_restored_from_a_backup_goes_on_where_its_own_ledger_says() {
     let mut process = load.start(&[]);
     eventually("all rows", WAIT, || load.rows() == 20_000);
     control(&["restore", &name]);
-    eventually("all rows again", WAIT, || load.database.try_number("SELECT count(*) FROM payments") == Some(20_000));
+    let mut ended = None;
+    eventually("all rows again, or its end", WAIT, || {
+        ended = process.wait(Duration::ZERO);
+        ended.is_some() || load.database.try_number("SELECT count(*) FROM payments") == Some(20_000)
+    });
+    assert!(ended.is_none(), "it ended with {ended:?}:\n{}", process.log());
     process.signal("TERM");
     process.finish(WAIT);
     load.check(20_000);

@@ -77,8 +77,8 @@ enum Ended {
     Finished,
     /// Somebody wished to stop.
     Stopped,
-    /// The lane was given further shards.
-    Regrouped,
+    /// The lane was given further shards, or its ledger is not as it left it: a claim, under lock, says what that means.
+    ClaimAgain,
 }
 
 impl Lane {
@@ -91,7 +91,7 @@ impl Lane {
             }
             match self.attempt(&mut patience).await {
                 Ok(Ended::Finished | Ended::Stopped) => return Ok(()),
-                Ok(Ended::Regrouped) => {}
+                Ok(Ended::ClaimAgain) => {}
                 Err(error) => {
                     let delay = patience.failed(error)?;
                     // Woken early or not, the loop looks at the wish to stop.
@@ -177,7 +177,7 @@ impl Lane {
                 return Ok(Err(Ended::Stopped));
             }
             if self.shards_now() != *shards {
-                return Ok(Err(Ended::Regrouped));
+                return Ok(Err(Ended::ClaimAgain));
             }
             match feed.next(IDLE_WAIT).await? {
                 Next::Epoch(epoch) => return Ok(Ok(*epoch)),
@@ -186,7 +186,7 @@ impl Lane {
             }
             if self.ambient.instant() - checked >= OWNED_CHECK {
                 if !self.home.still_owned().await? {
-                    return Err(fenced("while it was idle"));
+                    return Ok(Err(Ended::ClaimAgain));
                 }
                 checked = self.ambient.instant();
             }
