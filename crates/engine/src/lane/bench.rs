@@ -5,8 +5,8 @@
 
 use crate::error::{Error, Result};
 use crate::lane::epoch::Prepared;
-use crate::lane::feed::{Fetcher, Parcel, Preparer};
-use crate::logic::{EpochClock, Logic};
+use crate::lane::feed::{Fetcher, Loan, Parcel, Preparer};
+use crate::logic::EpochClock;
 use crate::source::Source;
 use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, Mutex};
@@ -108,14 +108,14 @@ impl Turns {
     }
 
     /// Ends all turns and gives back what they worked with.
-    pub(super) fn rest(&mut self) -> Result<(Vec<Box<dyn Source>>, Box<dyn Logic>)> {
+    pub(super) fn rest(&mut self) -> Result<Loan> {
         let taken = || Error::internal("turns were ended twice");
         let sources = self.fetchers.drain(..).map(|fetching| match fetching.end() {
             Fetching::Ended(source) => Ok(source),
             _ => Err(taken()),
         });
         let sources = sources.collect::<Result<_>>()?;
-        Ok((sources, self.preparer.take().ok_or_else(taken)?.logic))
+        Ok(Loan { sources, logic: self.preparer.take().ok_or_else(taken)?.logic })
     }
 }
 

@@ -148,27 +148,28 @@ impl Feed {
     /// Ends the threads and takes back what was lent.
     pub fn stop(mut self) -> Result<Loan> {
         self.handover.close();
-        let (mut sources, logic) = std::mem::replace(&mut self.hands, Hands::Rested).rest()?;
-        for (source, mailbox) in sources.iter_mut().zip(&self.durable) {
+        let mut loan = std::mem::replace(&mut self.hands, Hands::Rested).rest()?;
+        for (source, mailbox) in loan.sources.iter_mut().zip(&self.durable) {
             let late = std::mem::take(&mut *mailbox.lock().unwrap_or_else(PoisonError::into_inner));
             if !late.is_empty() {
                 source.report(&late);
                 crate::crash::point("after_report");
             }
         }
-        Ok(Loan { sources, logic })
+        Ok(loan)
     }
 }
 
 impl Hands {
     /// Waits for their end and takes back what they worked with.
-    fn rest(self) -> Result<(Vec<Box<dyn Source>>, Box<dyn Logic>)> {
+    fn rest(self) -> Result<Loan> {
         match self {
             Self::Threads { fetchers, preparer } => {
                 let panicked = |_| Error::internal("a fetch thread panicked");
                 let sources = fetchers.into_iter().map(|fetcher| fetcher.join().map_err(panicked));
                 let sources = sources.collect::<Result<_>>()?;
-                Ok((sources, preparer.join().map_err(|_| Error::internal("the prepare thread panicked"))?))
+                let logic = preparer.join().map_err(|_| Error::internal("the prepare thread panicked"))?;
+                Ok(Loan { sources, logic })
             }
             Self::Bench(turns) => turns.lock().unwrap_or_else(PoisonError::into_inner).rest(),
             Self::Rested => Err(Error::internal("a feed was stopped twice")),
