@@ -54,14 +54,19 @@ pub fn failures(failures: &Failures, talk: &Talk) {
         if failures.json {
             talk.line(&as_json(error).to_string());
         } else {
-            talk.line(&whole(error, "error", &failures.texts, talk));
+            talk.line(&spaced(whole(error, "error", &failures.texts, talk)));
         }
     }
 }
 
 /// Prints a warning on stderr.
 pub fn warning(error: &Error, texts: &BTreeMap<String, String>, talk: &Talk) {
-    talk.say(&whole(error, "warning", texts, talk));
+    talk.say(&spaced(whole(error, "warning", texts, talk)));
+}
+
+/// With an empty line behind what has several lines, so that one finding ends where the next one begins.
+fn spaced(text: String) -> String {
+    if text.contains("\n") { text + "\n" } else { text }
 }
 
 /// An error as a JSON object.
@@ -132,7 +137,7 @@ fn snippet(out: &mut String, place: &Place, label: Option<&str>, texts: &BTreeMa
 }
 
 /// Columns of a character on a terminal: tabs are shown as four spaces, wide characters take two.
-fn width(character: char) -> usize {
+pub fn width(character: char) -> usize {
     match character {
         '\t' => 4,
         '\u{1100}'..='\u{115f}'

@@ -1,6 +1,7 @@
 //! Results on stdout: a table for people, JSON or CSV for programs.
 
 use crate::args::Format;
+use crate::render::width;
 use onceflow::home::desk::Cell;
 use std::io::Write as _;
 
@@ -39,8 +40,8 @@ impl Table {
     fn as_text(&self) -> String {
         let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(shown).collect()).collect();
         let width = |column: usize| {
-            let own = self.columns[column].chars().count();
-            cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(own)
+            let own = wide(&self.columns[column]);
+            cells.iter().map(|row| wide(&row[column])).max().unwrap_or(0).max(own)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let numeric: Vec<bool> = (0..self.columns.len()).map(|column| self.is_numeric(column)).collect();
@@ -77,9 +78,14 @@ impl Table {
     }
 }
 
+/// The columns that a text takes on a terminal.
+fn wide(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
 fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
     let padded = cells.iter().zip(widths).zip(right).map(|((cell, width), right)| {
-        let space = " ".repeat(width - cell.chars().count());
+        let space = " ".repeat(width - wide(cell));
         if *right { format!("{space}{cell}") } else { format!("{cell}{space}") }
     });
     format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())

@@ -154,6 +154,10 @@ fn purge(at: &Where, ids: &[i64], reason: &str, common: &Common, talk: &Talk) ->
             statements.push(Statement { sql, parameters: vec![own], expect_rows: None });
         }
         for id in ids {
+            let sql = "SELECT id FROM {dead_letter} WHERE pipeline = $1 AND id = $2";
+            if desk.rows(sql, &[Cell::Text(pipeline.to_string()), Cell::Int(*id)]).await?.is_empty() {
+                return Err(unknown(*id));
+            }
             let sql = "DELETE FROM {dead_letter} WHERE pipeline = $1 AND id = $2".to_owned();
             let parameters = vec![Cell::Text(pipeline.to_string()), Cell::Int(*id)];
             statements.push(Statement { sql, parameters, expect_rows: Some(1) });

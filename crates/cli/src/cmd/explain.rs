@@ -3,8 +3,10 @@
 use super::Answer;
 use crate::args::{Common, Format, Graph};
 use crate::load;
+use crate::table::Table;
 use onceflow::changes::{TableSpec, WriteMode};
 use onceflow::home::Guarantee;
+use onceflow::home::desk::Cell;
 use onceflow::pipeline::{Branch, Pipeline};
 use onceflow::{Error, codes};
 use onceflow_sql::CompileOptions;
@@ -12,8 +14,12 @@ use std::path::Path;
 
 /// Explains a pipeline or a code.
 pub fn run(what: &str, graph: Graph, common: &Common) -> Answer {
-    if let Some(entry) = codes::find(what) {
-        println!("{}: {}\n\n{}", entry.code, entry.title, entry.text);
+    if let Some(entry) = codes::find(&what.to_ascii_uppercase()) {
+        let cells = [entry.code.to_string(), entry.title.to_owned(), entry.text.to_owned()].map(Cell::Text);
+        match common.format {
+            Format::Table => println!("{}: {}\n\n{}", entry.code, entry.title, entry.text),
+            format => Table::of(&["code", "title", "text"], vec![cells.to_vec()]).print(format),
+        }
         return Ok(0);
     }
     if looks_like_code(what) && !Path::new(what).exists() {
@@ -24,6 +30,7 @@ pub fn run(what: &str, graph: Graph, common: &Common) -> Answer {
     let edges = edges(&loaded.pipeline);
     match (common.format, graph) {
         (Format::Json, _) => println!("{:#}", as_json(&loaded.pipeline, &edges)),
+        (Format::Csv, _) => as_table(&edges).print(Format::Csv),
         (_, Graph::Mermaid) => print!("{}", mermaid(&loaded.pipeline)),
         _ => print!("{}", as_text(&loaded.pipeline, &edges)),
     }
@@ -108,6 +115,16 @@ fn as_text(pipeline: &Pipeline, edges: &[Edge]) -> String {
         out += &format!("  {:<from$} → {:<to$}  {:<13}  {}\n", edge.from, edge.to, edge.class, edge.why);
     }
     out + "\n" + &verdict(edges) + "\n"
+}
+
+/// The edges as rows.
+fn as_table(edges: &[Edge]) -> Table {
+    let text = |text: &str| Cell::Text(text.to_owned());
+    let row = |edge: &Edge| {
+        let once = if edge.exactly_once { "true" } else { "false" };
+        vec![text(&edge.from), text(&edge.to), text(edge.class), text(once), text(&edge.why)]
+    };
+    Table::of(&["from", "to", "guarantee", "exactly_once", "why"], edges.iter().map(row).collect())
 }
 
 /// One sentence, and the first link that is not exactly once.

@@ -4,7 +4,9 @@ use super::Answer;
 use crate::args::{Common, Format};
 use crate::load;
 use crate::render::{self, Failures};
+use crate::table::Table;
 use crate::talk::{Talk, counted};
+use onceflow::home::desk::Cell;
 use onceflow_sql::CompileOptions;
 use std::path::PathBuf;
 
@@ -32,8 +34,10 @@ pub fn run(files: &[PathBuf], common: &Common, talk: &Talk) -> Answer {
             }
         }
     }
-    if common.format != Format::Table {
-        println!("{:#}", serde_json::Value::Array(found));
+    match common.format {
+        Format::Table => {}
+        Format::Json => println!("{:#}", serde_json::Value::Array(found)),
+        Format::Csv => Table::of(&COLUMNS, found.iter().map(row).collect()).print(Format::Csv),
     }
     talk.say(&format!(
         "{}: {}, {}",
@@ -42,6 +46,21 @@ pub fn run(files: &[PathBuf], common: &Common, talk: &Talk) -> Answer {
         counted(warnings, "warning")
     ));
     Ok(i32::from(errors > 0))
+}
+
+const COLUMNS: [&str; 6] = ["level", "code", "file", "line", "column", "message"];
+
+/// A finding as a row.
+fn row(finding: &serde_json::Value) -> Vec<Cell> {
+    let place = &finding["place"];
+    [&finding["level"], &finding["code"], &place["file"], &place["line"], &place["column"], &finding["message"]]
+        .into_iter()
+        .map(|value| match (value.as_str(), value.as_i64()) {
+            (Some(text), _) => Cell::Text(text.to_owned()),
+            (None, Some(number)) => Cell::Int(number),
+            (None, None) => Cell::Null,
+        })
+        .collect()
 }
 
 fn finding(level: &str, error: &onceflow::Error) -> serde_json::Value {

@@ -32,7 +32,7 @@ pub fn run(args: &Args, talk: &Arc<Talk>) -> Answer {
         Command::Preview { file, rows, wait, .. } => preview::run(file, *rows, *wait, common, talk),
         Command::Ledger(command) => ledger::run(command, common, talk),
         Command::DeadLetters(command) => dead_letters::run(command, common, talk),
-        Command::New { template } => new::run(template.as_deref()),
+        Command::New { template } => new::run(template.as_deref(), common),
         Command::Completions { shell } => completions::run(*shell),
     };
     answer.map_err(|failures| failures.in_format(common.format))

@@ -1,7 +1,11 @@
 //! `onceflow new`: pipelines to start from. They are the repository's own examples, which the tests run.
 
 use super::Answer;
+use crate::args::Common;
+use crate::table::Table;
+use onceflow::home::desk::Cell;
 use onceflow::{Error, codes};
+use onceflow_sql::suggest;
 
 const TEMPLATES: &[(&str, &str, &str)] = &[
     ("files", "JSON files → SQLite, nothing to install", include_str!("../../../../examples/files.sql")),
@@ -15,27 +19,20 @@ const TEMPLATES: &[(&str, &str, &str)] = &[
 ];
 
 /// Prints a template, or their list.
-pub fn run(template: Option<&str>) -> Answer {
+pub fn run(template: Option<&str>, common: &Common) -> Answer {
     let Some(wanted) = template else {
-        for (name, what, _) in TEMPLATES {
-            println!("{name:<10} {what}");
-        }
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let rows = TEMPLATES.iter().map(|(name, what, _)| vec![text(name), text(what)]).collect();
+        Table::of(&["template", "what it does"], rows).print(common.format);
         return Ok(0);
     };
     let found = TEMPLATES.iter().find(|(name, ..)| *name == wanted);
     let Some((_, _, text)) = found else {
-        let names: Vec<_> = TEMPLATES.iter().map(|(name, ..)| *name).collect();
-        let closest = names.iter().max_by_key(|name| similarity(name, wanted)).expect("there are templates");
+        let names = TEMPLATES.iter().map(|(name, ..)| *name);
         return Err(Error::config(codes::OF0105, format!("there is no template '{wanted}'"))
-            .help(format!("did you mean '{closest}'? there are: {}", names.join(", ")))
+            .help(suggest::help(wanted, "templates", names))
             .into());
     };
     print!("{text}");
     Ok(0)
-}
-
-/// Similarity in thousandths, so that it has an order.
-fn similarity(a: &str, b: &str) -> u32 {
-    let share = strsim::jaro_winkler(a, b) * 1000.0;
-    (0..=1000).rev().find(|thousandths| f64::from(*thousandths) <= share).unwrap_or(0)
 }

@@ -8,6 +8,7 @@ use crate::table::Table;
 use crate::talk::{Talk, Tone, counted};
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::DataType;
 use onceflow::Error;
 use onceflow::changes::{TableSpec, WriteMode};
 use onceflow::home::desk::Cell;
@@ -78,7 +79,10 @@ impl Observer for Watch {
 fn show(spec: &TableSpec, batches: &[RecordBatch], common: &Common, talk: &Talk) -> Result<(), Error> {
     let columns: Vec<String> = spec.columns.iter().map(|column| column.name.clone()).collect();
     let failed = |error| Error::internal("a row cannot be shown").caused_by(error);
-    let options = FormatOptions::new();
+    // As SQL writes them, and as they will stand in the table.
+    let options = FormatOptions::new()
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.fZ"));
     let mut rows = Vec::new();
     for batch in batches {
         let formatters = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
@@ -86,7 +90,7 @@ fn show(spec: &TableSpec, batches: &[RecordBatch], common: &Common, talk: &Talk)
         for row in 0..batch.num_rows() {
             let cell = |index: usize| match batch.column(index).is_null(row) {
                 true => Cell::Null,
-                false => Cell::Text(formatters[index].value(row).to_string()),
+                false => cell_of(batch.column(index).data_type(), formatters[index].value(row).to_string()),
             };
             rows.push((0..formatters.len()).map(cell).collect());
         }
@@ -95,6 +99,14 @@ fn show(spec: &TableSpec, batches: &[RecordBatch], common: &Common, talk: &Talk)
     talk.say(&talk.tone(Tone::Strong, &title));
     Table::named(columns, rows).print(common.format);
     Ok(())
+}
+
+/// A shown value: whole numbers are numbers for programs too.
+fn cell_of(data_type: &DataType, text: String) -> Cell {
+    match text.parse() {
+        Ok(number) if data_type.is_signed_integer() => Cell::Int(number),
+        _ => Cell::Text(text),
+    }
 }
 
 /// Shows rows that stand in the target tables.

@@ -103,3 +103,45 @@ fn ready(sandbox: &Sandbox) -> bool {
     let sql = "SELECT count(*) FROM sqlite_master WHERE name IN ('copy', 'onceflow_commit')";
     sandbox.query("out.db", sql) == ["Integer(2)"]
 }
+
+const CSV: &str = "
+SET 'auto-create' = 'true';
+CREATE TABLE t (id BIGINT NOT NULL, v STRING, n DECIMAL(8, 2)) WITH ('connector' = 'filesystem', 'path' = 'in/*.csv',
+  'format' = 'csv', 'csv.header' = 'true', 'csv.null-literal' = '', 'csv.allow-comments' = 'true');
+CREATE TABLE copy (id BIGINT, v STRING, n DECIMAL(8, 2)) WITH ('connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy');
+INSERT INTO copy SELECT id, v, n FROM t;
+";
+
+#[test]
+fn malformed_csv_becomes_dead_letters_and_its_neighbours_go_in() {
+    let rows =
+        "id,v,n\n1,a,1.5\n2,few\n# 3,\"comment\n4,too,1,many\n5,\"open,1\n6,\"b\nc\",2\n7,\"x\"y,3\n,no id,4\n9,,\n";
+    let sandbox = Sandbox::new(&[("p.sql", CSV), ("in/a.csv", rows), ("in/b.csv", "id,v,n\n10,\"last open,1\n11,z,2")]);
+    for _ in 0..2 {
+        let ran = sandbox.run(&["run", "p.sql", "-q"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let found = sandbox.query("out.db", "SELECT id, length(v), n IS NULL FROM copy ORDER BY id");
+        let rows = [(1, "Integer(1)", 0), (6, "Integer(3)", 0), (9, "Null", 1), (11, "Integer(1)", 0)];
+        assert_eq!(found, rows.map(|(id, length, null)| format!("Integer({id}) {length} Integer({null})")));
+        // `query` shows texts as bytes.
+        let codes =
+            "SELECT (topic = 'in/a.csv') + 2 * (topic = 'in/b.csv'), substr(code, 3) + 0 FROM onceflow_dead_letter
+            ORDER BY topic, \"offset\"";
+        let codes = sandbox.query("out.db", codes);
+        let wanted = [(1, 608), (1, 608), (1, 609), (1, 609), (1, 605), (2, 609)];
+        let wanted = wanted.map(|(file, code)| format!("Integer({file}) Integer({code})"));
+        assert_eq!(codes, wanted);
+    }
+}
+
+#[test]
+fn a_csv_header_of_other_columns_stops_before_anything_is_written() {
+    let sandbox = Sandbox::new(&[("p.sql", CSV), ("in/a.csv", "v,id,n\na,1,2\n")]);
+    let ran = sandbox.run(&["run", "p.sql"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("OF0613") && ran.stderr.contains("in in/a.csv"), "{}", ran.stderr);
+    assert_eq!(sandbox.query("out.db", "SELECT count(*) FROM copy"), ["Integer(0)"]);
+    sandbox.write("p.sql", &CSV.replace("csv.header", "csv.ignore-first-line"));
+    assert_eq!(sandbox.run(&["run", "p.sql", "-q"]).code, 0);
+    assert_eq!(sandbox.query("out.db", "SELECT count(*) FROM onceflow_dead_letter"), ["Integer(1)"]);
+}

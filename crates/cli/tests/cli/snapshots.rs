@@ -59,23 +59,33 @@ fn a_run_and_what_can_be_seen_of_it() {
 
 #[test]
 fn results_for_programs() {
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 10] = [
         &["run", "good.sql", "-q"],
+        &["new", "--format", "json"],
+        &["lint", "bad.sql", "--format", "csv", "-q"],
+        &["preview", "good.sql", "--format", "json", "-q"],
+        &["explain", "of0105", "--format", "json"],
+        &["explain", "good.sql", "--format", "csv"],
         &["ledger", "show", "good.sql", "--format", "json"],
         &["ledger", "show", "--home", "sqlite:orders.db", "--pipeline", "good", "--format", "csv"],
         &["dead-letters", "list", "good.sql", "--format", "json", "-q"],
         &["explain", "good.sql", "--format", "json"],
     ];
-    check("formats", &sandbox(), &commands);
+    let sandbox = sandbox();
+    sandbox.write("bad.sql", &GOOD.replace("total > 100", "totl > 100"));
+    check("formats", &sandbox, &commands);
 }
 
 #[test]
 fn operators_decide_and_it_is_recorded() {
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 9] = [
         &["run", "good.sql", "-q"],
+        &["dead-letters", "show", "good.sql", "1"],
+        &["dead-letters", "purge", "good.sql", "--id", "999", "--reason", "no such"],
         &["dead-letters", "replay", "good.sql", "--reason", "try again"],
         &["ledger", "reset", "good.sql", "--to", "beginning", "--reason", "read again"],
         &["run", "good.sql"],
+        &["dead-letters", "purge", "good.sql", "--id", "1", "--reason", "looked at"],
         &["ledger", "forget", "good.sql", "--reason", "done"],
         &["ledger", "show", "good.sql"],
     ];

@@ -26,7 +26,8 @@ codes! {
         "A CSV record has to have exactly as many fields as the declaration has physical columns. Look at \
          `csv.field-delimiter` and `csv.quote-character`.";
     OF0609: "not one CSV record",
-        "A quote is opened and never closed, or the value holds more than one line outside quotes.";
+        "A quote is opened and never closed, text stands behind a closing quote, the record ends behind an escape character, or \
+         the value holds more than one line outside quotes.";
     OF0610: "wrong length for a raw value",
         "With `'format' = 'raw'` a number has exactly as many bytes as its type: 1 for BOOLEAN and TINYINT, 2 for SMALLINT, 4 \
          for INT and FLOAT, 8 for BIGINT and DOUBLE.";

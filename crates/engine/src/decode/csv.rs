@@ -29,7 +29,9 @@ pub(crate) struct Csv {
 
 impl Csv {
     /// A decoder for these columns, each of which is one of the declared fields.
-    pub(crate) fn new(columns: Vec<Builder>, options: CsvOptions) -> Result<Self> {
+    pub(crate) fn new(columns: Vec<Builder>, mut options: CsvOptions) -> Result<Self> {
+        // A quote that escapes is a quote: it is written twice.
+        options.escape = options.escape.filter(|escape| options.quote != Some(*escape));
         let mut fields = Vec::with_capacity(columns.len());
         for column in &columns {
             let field = options.fields.iter().position(|field| *field == column.name);

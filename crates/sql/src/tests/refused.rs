@@ -228,7 +228,7 @@ fn options_are_known_complete_and_right() {
     );
     check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.array-element-delimiter' = ''"), "OF0226", "not empty");
     check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.escape-character' = ','"), "OF0226", "other characters");
-    check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.field-delimiter' = '\\n'"), "OF0226", "line break");
+    check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.field-delimiter' = '\\u000a'"), "OF0226", "line break");
     let both = ", 'path' = 'x', 'format' = 'csv', 'csv.header' = 'true', 'csv.ignore-first-line' = 'true'";
     check(&raw(both), "OF0226", "'csv.header' and 'csv.ignore-first-line' contradict each other");
     check(&raw(", 'path' = 'x', 'format' = 'csv', 'csv.headers' = 'true'"), "OF0223", "did you mean csv.header?");

@@ -124,7 +124,7 @@ mod tests {
             (CSV, "ab,c\\\nd\ne", 7),
             (CSV, "ab,\\\"c\nd", 6),
             (CSV, "a,\"b\" \t\r\nc", 8),
-            (CSV, "a,\"b\nc\" ,\"d\ne\"\nf", 15),
+            (CSV, "a,\"b\nc\" ,\"d\ne\"\nf", 14),
             (CSV, "ab\"\"c\nd", 5),
             // A quote that is opened and not closed takes its own line alone.
             (CSV, "1,\"ab\n2,\"c\"\nd", 5),
