@@ -40,11 +40,6 @@ impl Sample {
         self.0.push((name.into(), unit, value));
         self
     }
-
-    /// The value of a figure.
-    pub fn value(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(own, ..)| own == name).map(|(.., value)| *value)
-    }
 }
 
 impl Figures {

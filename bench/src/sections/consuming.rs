@@ -41,7 +41,7 @@ pub fn consume(place: &Place, figures: &mut Figures) -> Result<()> {
     let memory = in_memory(&rows.first(DECODED))?;
     let mut turns = [
         turn("bare librdkafka", || bare(place, topic)),
-        turn("consume", || read(place, topic, "consume", |_| Ok(0))),
+        turn("consume", || read_alone(place, topic, "consume")),
         turn("consume and decode", || read_and_decode(place, topic, "consume and decode", ALL)),
         turn("decode from memory", || decode(&memory, "limit: decode from memory", ALL)),
         turn("decode two columns from memory", || decode(&memory, "decode from memory, two columns", TWO)),
@@ -67,13 +67,10 @@ pub fn merge(place: &Place, figures: &mut Figures) -> Result<()> {
 
 fn bare(place: &Place, topic: &str) -> Result<Sample> {
     let mut config = rdkafka::ClientConfig::new();
-    // The client fetches ahead as far as Onceflow's own reader lets it.
+    // Nothing else: librdkafka's own settings fetch further ahead than Onceflow's.
     config.set("bootstrap.servers", &place.broker.servers).set("group.id", "unused");
-    config.set("queued.max.messages.kbytes", "65536").set("fetch.wait.max.ms", "100");
-    let rows = place.records.rows;
-    let began = Instant::now();
-    native::count_bytes(&config, topic, place.records.partitions, rows.count)?;
-    Ok(Sample::of("limit: bare librdkafka", "records/s", rows.count as f64 / began.elapsed().as_secs_f64()))
+    let rate = native::bare_rate(&config, topic, place.records.partitions, place.records.rows.count)?;
+    Ok(Sample::of("limit: bare librdkafka", "records/s", rate))
 }
 
 /// Onceflow's source of a topic, from its beginning to its present end.
@@ -104,22 +101,36 @@ fn source(place: &Place, topic: &str) -> Result<Box<dyn Source>> {
     Ok(source)
 }
 
-/// Reads everything and gives each fetch to `each`, which says how many rows it made. Timed from the seek on.
-fn read(place: &Place, topic: &str, name: &str, mut each: impl FnMut(Vec<Batch>) -> Result<usize>) -> Result<Sample> {
-    let began = Instant::now();
+/// When the first records were there, and how many they were.
+type First = (Instant, u64);
+
+/// Reads everything and gives each fetch away.
+fn read(place: &Place, topic: &str, mut each: impl FnMut(Vec<Batch>) -> Result<()>) -> Result<First> {
     let mut source = source(place, topic)?;
-    let (mut records, mut finished) = (0, false);
+    let (mut records, mut finished, mut first) = (0, false, None);
     while !finished {
         let fetch = source.next(&LIMITS)?;
         finished = fetch.finished;
         records += fetch.batches.iter().map(|batch| batch.records.len() as u64).sum::<u64>();
+        if records > 0 && first.is_none() {
+            first = Some((Instant::now(), records));
+        }
         each(fetch.batches)?;
     }
-    let seconds = began.elapsed().as_secs_f64();
     if records != place.records.rows.count {
         return Err(Failure::new(format!("WRONG: {records} of {} records were read", place.records.rows.count)));
     }
-    Ok(Sample::of(name, "records/s", records as f64 / seconds))
+    first.ok_or_else(|| Failure::new("there are no records"))
+}
+
+/// Records a second from the first records on until now, without the first.
+fn rate_since((began, first): First, records: u64) -> f64 {
+    (records - first) as f64 / began.elapsed().as_secs_f64()
+}
+
+fn read_alone(place: &Place, topic: &str, name: &str) -> Result<Sample> {
+    let first = read(place, topic, |_| Ok(()))?;
+    Ok(Sample::of(name, "records/s", rate_since(first, place.records.rows.count)))
 }
 
 /// One thread reads and another one decodes, as in a run.
@@ -127,6 +138,8 @@ fn read_and_decode(place: &Place, topic: &str, name: &str, columns: &[(&str, Dat
     let mut decoder = made(columns)?;
     let (sender, receiver) = sync_channel::<Vec<Batch>>(WAITING_MAX);
     std::thread::scope(|scope| {
+        // Owned here, so that it is gone and the decoder ends, also where reading fails.
+        let sender = sender;
         let decoding = scope.spawn(move || -> Result<u64> {
             let mut rows = 0;
             for batches in receiver {
@@ -134,17 +147,14 @@ fn read_and_decode(place: &Place, topic: &str, name: &str, columns: &[(&str, Dat
             }
             Ok(rows)
         });
-        let began = Instant::now();
-        read(place, topic, name, |batches| {
-            sender.send(batches).map_err(|_| Failure::new("the decoder has ended"))?;
-            Ok(0)
-        })?;
+        let first =
+            read(place, topic, |batches| sender.send(batches).map_err(|_| Failure::new("the decoder has ended")))?;
         drop(sender);
         let rows = decoding.join().map_err(|_| Failure::new("the decoder panicked"))??;
         if rows != place.records.rows.count {
             return Err(Failure::new(format!("WRONG: {rows} of {} records were decoded", place.records.rows.count)));
         }
-        Ok(Sample::of(name, "records/s", rows as f64 / began.elapsed().as_secs_f64()))
+        Ok(Sample::of(name, "records/s", rate_since(first, rows)))
     })
 }
 

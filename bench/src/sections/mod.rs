@@ -6,7 +6,11 @@ use crate::place::Place;
 
 pub mod consuming;
 pub mod files;
+pub mod growth;
+pub mod guarantees;
 pub mod latency;
+pub mod ledger;
+pub mod stops;
 pub mod tables;
 
 /// A part of the benchmark.
@@ -42,4 +46,14 @@ pub const SECTIONS: &[Section] = &[
     section("sqlite", "files into SQLite, append and upsert", true, files::sqlite),
     section("files-postgres", "files into PostgreSQL", false, files::postgres),
     section("latency", "from produce to visible, at 1,000 and 20,000 records a second", true, latency::latency),
+    section("kill", "from SIGKILL under load to the next process's first commit", true, stops::kill),
+    section("start", "from the start of the process to the first commit", true, stops::starting),
+    section("memory", "at rest after a start, at full speed, at rest after a backlog", true, stops::memory),
+    section("ledger", "WAL and size at one record a commit", true, ledger::ledger),
+    section("guarantees", "what ledger, digests and dead letters cost", true, guarantees::guarantees),
+    section("partitions", "cost of a record, 1 to 256 partitions", false, growth::partitions),
+    section("record-size", "cost of a record, 100 B to 1 MB", false, growth::record_size),
+    section("columns", "cost of a record, 1 to 100 columns", false, growth::columns),
+    section("epochs", "cost of a record, epochs of 100 to 100,000 records", false, growth::epochs),
+    section("dead-letters", "cost of a record among bad ones", false, growth::dead_letters),
 ];

@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         talk.line(&format!("error: {message}"));
         return ExitCode::from(2);
     }
+    #[cfg(feature = "bench-switches")]
+    if let Err(code) = say_what_is_left_out(&talk) {
+        return code;
+    }
     logs::start(&args.common);
     let code = match cmd::run(&args, &talk) {
         Ok(code) => code,
@@ -31,4 +35,18 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(u8::try_from(code).unwrap_or(101))
+}
+
+/// A bench-only build says what it is before it does anything.
+#[cfg(feature = "bench-switches")]
+fn say_what_is_left_out(talk: &talk::Talk) -> Result<(), ExitCode> {
+    match onceflow::switches::left_out() {
+        Ok(None) => talk.line("warning: this is a bench-only build; it can be told to leave guarantees out"),
+        Ok(Some(part)) => talk.line(&format!("warning: BENCH ONLY: without {part}, nothing is exactly once")),
+        Err(message) => {
+            talk.line(&format!("error: {message}"));
+            return Err(ExitCode::from(2));
+        }
+    }
+    Ok(())
 }

@@ -20,5 +20,9 @@ pub mod record;
 pub mod run;
 pub mod secret;
 pub mod source;
+#[cfg(feature = "bench-switches")]
+pub mod switches;
+#[cfg(not(feature = "bench-switches"))]
+mod switches;
 
 pub use error::{Error, Kind, Place, Result};

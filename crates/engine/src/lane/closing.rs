@@ -8,6 +8,7 @@ use crate::home::{Closing, DeadLetter, Home};
 use crate::pipeline::Settings;
 use crate::record::Record;
 use onceflow_core::{Counts, Partition, PipelineId};
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 /// Counts dead letters against `dead-letters.max`.
@@ -88,7 +89,8 @@ pub fn close(work: &Work, written: &Written, tables: &[TableSpec]) -> Result<Clo
         let dead = part.failed.iter().filter(|failed| failed.on_error == OnError::DeadLetter);
         dead_letters.extend(dead.map(|failed| undecodable(part, failed)));
     }
-    let lineage = work.lineage();
+    // Most epochs need none: it is made for the first row that was refused.
+    let lineage = LazyCell::new(|| work.lineage());
     let mut seen = BTreeSet::new();
     for refusal in &written.refused {
         let skip = tables[refusal.table].on_error == OnError::Skip;

@@ -15,6 +15,7 @@ use crate::codes;
 use crate::crash;
 use crate::home::refuse::{Attempt, Stopped};
 use crate::home::{Answer, CommitError};
+use crate::switches;
 use std::collections::VecDeque;
 use tokio_postgres::{Client, Statement};
 
@@ -64,9 +65,14 @@ impl<'a> Search<'a> {
     /// Writes everything under the outer savepoint. `None` where a row is refused: then the search begins, and does not repeat
     /// this attempt.
     pub async fn everything(&mut self) -> Result<Option<Written>, CommitError> {
-        let savepoint = send(self.client.batch_execute("SAVEPOINT onceflow_rows")).await;
+        let savepoint = match switches::without(switches::Part::DeadLetters) {
+            true => None,
+            false => Some(send(self.client.batch_execute("SAVEPOINT onceflow_rows")).await),
+        };
         let result = self.write(&Selection::Everything).await;
-        savepoint.answer().await.map_err(super::failure::lost)?;
+        if let Some(savepoint) = savepoint {
+            savepoint.answer().await.map_err(super::failure::lost)?;
+        }
         match result {
             // Nothing is written behind this check, so that it may leave all constraints immediate.
             Ok(written) => match self.check_by("SET CONSTRAINTS ALL IMMEDIATE").await {
