@@ -5,7 +5,7 @@
 use crate::codes::Code;
 use crate::error::Place;
 use crate::logic::EpochClock;
-use crate::record::{Batch, Record};
+use crate::record::{Batch, Record, Records};
 use arrow_array::RecordBatch;
 use arrow_schema::DataType;
 use onceflow_core::{Counts, Partition};
@@ -165,18 +165,30 @@ pub struct Part {
 impl Part {
     /// A part. `used` says how many of the records contributed to rows or aggregates.
     pub fn new(batches: Vec<Batch>, sets: Vec<RowSet>, failed: Vec<Failed>, used: u64) -> Self {
-        let mut starts = vec![0_u32];
-        for batch in &batches {
-            let last = starts[starts.len() - 1];
-            let length = u32::try_from(batch.records.len()).expect("a fetch is bounded far below 2^32 records");
-            starts.push(last + length);
-        }
+        let starts = starts(&batches);
         let records = u64::from(starts[starts.len() - 1]);
         let skipped = failed.iter().filter(|failed| failed.on_error == OnError::Skip).count() as u64;
         let dead = failed.len() as u64 - skipped;
         let filtered = records.saturating_sub(used + dead + skipped);
         let counts = Counts { records, used, filtered, late: 0, dead, skipped };
         Self { batches, sets, failed, counts, starts }
+    }
+
+    /// Lets go of all records but the failed ones, which are renumbered. For parts whose rows are made of many records: no
+    /// row refers to one.
+    pub fn keep_failed(&mut self) {
+        debug_assert!(self.sets.iter().all(|set| set.ordinals.is_none()), "rows refer to records");
+        let mut failed = self.failed.iter_mut().enumerate().peekable();
+        for (batch, start) in self.batches.iter_mut().zip(&self.starts) {
+            let mut kept = Records::default();
+            let end = start + u32::try_from(batch.records.len()).expect("fewer than all records");
+            while let Some((number, failed)) = failed.next_if(|(_, failed)| failed.ordinal < end) {
+                kept.push(batch.records.get((failed.ordinal - start) as usize));
+                failed.ordinal = u32::try_from(number).expect("fewer than all records");
+            }
+            batch.records = kept;
+        }
+        self.starts = starts(&self.batches);
     }
 
     /// The batch and the index in it of a record.
@@ -192,9 +204,9 @@ impl Part {
         (&batch.partition, batch.records.get(index))
     }
 
-    /// How many records.
+    /// How many records; those that were let go count too.
     pub fn len(&self) -> u32 {
-        self.starts[self.starts.len() - 1]
+        u32::try_from(self.counts.records).expect("a fetch is bounded far below 2^32 records")
     }
 
     /// Whether there is no record.
@@ -206,6 +218,17 @@ impl Part {
     pub fn bytes(&self) -> usize {
         self.batches.iter().map(|batch| batch.records.bytes()).sum()
     }
+}
+
+/// First ordinal of each batch, and the number of all records at the end.
+fn starts(batches: &[Batch]) -> Vec<u32> {
+    let mut starts = vec![0_u32];
+    for batch in batches {
+        let last = starts[starts.len() - 1];
+        let length = u32::try_from(batch.records.len()).expect("a fetch is bounded far below 2^32 records");
+        starts.push(last + length);
+    }
+    starts
 }
 
 /// Where a row came from, ordered by (partition, offset) as the protocol says; rows that many records made come last.
@@ -333,4 +356,62 @@ pub struct Written {
     pub ignored: Vec<u64>,
     /// Rows that were refused, by unit; their records took no effect in any table.
     pub refused: Vec<Refusal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+    use onceflow_core::{Position, Span};
+
+    fn batch(number: u32, records: u64) -> Batch {
+        let mut kept = Records::default();
+        for offset in 0..records {
+            let value = format!("{number}/{offset}");
+            let position = Position::new(offset);
+            let timestamp_type = crate::record::TimestampType::None;
+            kept.push(Record {
+                offset: position,
+                timestamp: None,
+                timestamp_type,
+                key: None,
+                value: Some(value.as_bytes()),
+                headers: &[],
+                line: 0,
+            });
+        }
+        let partition = Partition { source: "s".into(), topic: "t".into(), number };
+        let span = Span::new(Position::new(0), Position::new(records)).expect("in order");
+        Batch { partition, span, records: kept, leader_epoch: None, file: None }
+    }
+
+    fn failed(ordinal: u32) -> Failed {
+        let reason = ordinal.to_string();
+        Failed { ordinal, code: codes::OF0603, reason, place: None, on_error: OnError::DeadLetter }
+    }
+
+    #[test]
+    fn what_is_let_go_is_counted_and_failed_records_stay_what_they_were() {
+        for (ordinals, expected) in [
+            (vec![], vec![]),
+            (vec![0, 2, 3, 6], vec!["0/0", "0/2", "2/0", "2/3"]),
+            (vec![6], vec!["2/3"]),
+            (vec![1, 4], vec!["0/1", "2/1"]),
+        ] {
+            let batches = vec![batch(0, 3), batch(1, 0), batch(2, 4)];
+            let mut part = Part::new(batches, Vec::new(), ordinals.iter().copied().map(failed).collect(), 3);
+            let counts = part.counts;
+            part.keep_failed();
+            let found: Vec<_> = part.failed.iter().map(|failed| part.record(failed.ordinal)).collect();
+            let texts = found.iter().map(|(_, record)| std::str::from_utf8(record.value.unwrap()).unwrap());
+            assert_eq!(texts.collect::<Vec<_>>(), expected);
+            for ((partition, record), failed) in found.iter().zip(&part.failed) {
+                let text = format!("{}/{}", partition.number, record.offset);
+                assert_eq!(record.value, Some(text.as_bytes()), "{failed:?}");
+            }
+            assert_eq!((part.counts, part.len()), (counts, 7));
+            assert_eq!(part.batches.iter().map(|batch| batch.span.to().get()).collect::<Vec<_>>(), [3, 0, 4]);
+            assert_eq!(part.batches.iter().map(|batch| batch.records.len()).sum::<usize>(), expected.len());
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod crash;
 pub mod decode;
 pub mod digest;
 pub mod error;
+pub mod grouping;
 pub mod home;
 pub mod lane;
 pub mod logic;

@@ -27,4 +27,9 @@ pub trait Logic: Send {
 pub trait LogicFactory: Send + Sync {
     /// Builds the logic.
     fn build(&self) -> Result<Box<dyn Logic>>;
+
+    /// Whether every row that it makes is made of many records, so that nobody asks a row for its record.
+    fn only_groups(&self) -> bool {
+        false
+    }
 }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub dead_letters_max: Option<u64>,
     /// `auto-create`: create missing target tables.
     pub auto_create: bool,
+    /// Whether rows are made of many records each, so that no record has to be held ([`Self::for_branch`]).
+    pub only_groups: bool,
 }
 
 /// Records of an epoch where a statement is executed for each of them and nothing else was set. A transaction that updates
@@ -29,13 +31,21 @@ pub struct Settings {
 /// commit lets the database clear them away.
 const STATEMENT_ROWS_MAX: usize = 2_000;
 
+/// Records of an epoch of which only groups are left, where nothing else was set. The database's work grows with the groups and
+/// not with the records, and no record is held in memory.
+const GROUPS_ROWS_MAX: usize = 1_000_000;
+
 impl Settings {
-    /// The settings for a branch with these tables.
-    pub fn for_tables(&self, tables: &[TableSpec]) -> Self {
+    /// The settings for a branch with these tables, and whether it makes nothing but groups.
+    pub fn for_branch(&self, tables: &[TableSpec], only_groups: bool) -> Self {
         let statement = tables.iter().any(|table| matches!(table.mode, WriteMode::Statement { .. }));
         let chosen = self.epoch_rows_max != Self::default().epoch_rows_max;
-        let epoch_rows_max = if statement && !chosen { STATEMENT_ROWS_MAX } else { self.epoch_rows_max };
-        Self { epoch_rows_max, ..self.clone() }
+        let epoch_rows_max = match (chosen, only_groups, statement) {
+            (false, true, _) => GROUPS_ROWS_MAX,
+            (false, false, true) => STATEMENT_ROWS_MAX,
+            _ => self.epoch_rows_max,
+        };
+        Self { epoch_rows_max, only_groups, ..self.clone() }
     }
 }
 
@@ -48,6 +58,7 @@ impl Default for Settings {
             lanes: 1,
             dead_letters_max: None,
             auto_create: false,
+            only_groups: false,
         }
     }
 }

@@ -19,6 +19,13 @@ use tokio::sync::Notify;
 
 /// A position that moves without a record waits so long for company.
 const GAP_ONLY_MAX: Duration = Duration::from_millis(500);
+/// An epoch of groups is filled for at most so long while there is a backlog: the database works for each group of an epoch,
+/// however many records it was made of.
+const FILL_MAX: Duration = Duration::from_millis(500);
+/// There is a backlog while parts of so many records …
+const BACKLOG_RECORDS_MIN: usize = 5_000;
+/// … follow each other this quickly.
+const BACKLOG_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// A closed epoch: its work, and the step that the ledger is asked for.
 #[derive(Debug)]
@@ -48,6 +55,7 @@ pub struct Handover {
     rows_max: usize,
     bytes_max: usize,
     interval: Option<Duration>,
+    only_groups: bool,
     tables: Vec<Arc<str>>,
     ambient: Arc<dyn Ambient>,
 }
@@ -55,6 +63,8 @@ pub struct Handover {
 #[derive(Default)]
 struct State {
     open: Option<Open>,
+    /// A part waits for room: holding the open epoch any longer would gain nothing.
+    crowded: bool,
     finished: bool,
     closed: bool,
     failed: Option<Error>,
@@ -67,6 +77,8 @@ struct Open {
     bytes: usize,
     records: usize,
     opened: Instant,
+    /// When the last part came, and of how many records.
+    last: (Instant, usize),
 }
 
 /// A part with everything computed that the commit path would otherwise have to compute.
@@ -119,6 +131,7 @@ impl Handover {
             rows_max: settings.epoch_rows_max,
             bytes_max: settings.epoch_bytes_max,
             interval: settings.epoch_interval_max,
+            only_groups: settings.only_groups,
             tables,
             ambient,
         }
@@ -138,23 +151,42 @@ impl Handover {
         EpochClock { now: self.ambient.now(), seed }
     }
 
+    /// A part with its digests. Records that nobody will ask for are let go.
+    pub fn prepared(&self, part: Part) -> Prepared {
+        let mut prepared = Prepared::new(part);
+        if self.only_groups {
+            prepared.part.keep_failed();
+        }
+        prepared
+    }
+
     /// Adds a part; waits while the open epoch has no room. `false` once the lane has closed the hand-over.
     pub fn add(&self, prepared: Prepared, clock: EpochClock) -> Result<bool> {
-        let guard = self.room.wait_while(self.lock(), |state| self.is_full(state, &prepared));
+        let guard = self.room.wait_while(self.lock(), |state| !self.makes_room(state, &prepared));
         let mut state = guard.unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Ok(false);
         }
         let tables = self.tables.len();
-        state.open.get_or_insert_with(|| Open::new(clock, tables, self.ambient.instant())).add(prepared)?;
+        let now = self.ambient.instant();
+        state.open.get_or_insert_with(|| Open::new(clock, tables, now)).add(prepared, now)?;
         drop(state);
         self.ready.notify_one();
         Ok(true)
     }
 
-    /// Whether [`Handover::add`] would take the part without waiting.
+    /// Whether [`Handover::add`] would take the part without waiting. Where not, the open epoch is held no longer.
     pub fn has_room(&self, prepared: &Prepared) -> bool {
-        !self.is_full(&self.lock(), prepared)
+        self.makes_room(&mut self.lock(), prepared)
+    }
+
+    fn makes_room(&self, state: &mut State, prepared: &Prepared) -> bool {
+        if self.is_full(state, prepared) {
+            state.crowded = true;
+            self.ready.notify_one();
+            return false;
+        }
+        true
     }
 
     fn is_full(&self, state: &State, prepared: &Prepared) -> bool {
@@ -217,11 +249,12 @@ impl Handover {
         let Some(open) = &state.open else {
             return Ok(if state.finished { Taken::Now(Next::Finished) } else { Taken::Nothing });
         };
-        let wait = if state.finished { Duration::ZERO } else { self.hold(open) };
+        let wait = if state.finished || state.crowded { Duration::ZERO } else { self.hold(open) };
         if !wait.is_zero() {
             return Ok(Taken::In(wait));
         }
         let open = state.open.take().expect("it was there a line ago under the same lock");
+        state.crowded = false;
         drop(state);
         self.room.notify_all();
         Ok(Taken::Now(Next::Epoch(Box::new(open.close(&self.tables)))))
@@ -232,8 +265,13 @@ impl Handover {
         if open.records >= self.rows_max || open.bytes >= self.bytes_max {
             return Duration::ZERO;
         }
-        let hold = if open.records == 0 { Some(GAP_ONLY_MAX) } else { self.interval };
-        hold.map_or(Duration::ZERO, |hold| hold.saturating_sub(self.ambient.instant() - open.opened))
+        let now = self.ambient.instant();
+        match self.interval {
+            _ if open.records == 0 => GAP_ONLY_MAX.saturating_sub(now - open.opened),
+            Some(interval) => interval.saturating_sub(now - open.opened),
+            None if self.only_groups => open.fills(now),
+            None => Duration::ZERO,
+        }
     }
 }
 
@@ -252,10 +290,12 @@ impl Open {
             bytes: 0,
             records: 0,
             opened,
+            last: (opened, 0),
         }
     }
 
-    fn add(&mut self, prepared: Prepared) -> Result<()> {
+    fn add(&mut self, prepared: Prepared, now: Instant) -> Result<()> {
+        self.last = (now, prepared.part.len() as usize);
         for next in prepared.consumed {
             match self.consumed.get_mut(&next.partition) {
                 None => {
@@ -271,6 +311,16 @@ impl Open {
         self.bytes += prepared.part.bytes();
         self.work.parts.push(prepared.part);
         Ok(())
+    }
+
+    /// How much longer it is held for the backlog that is coming in.
+    fn fills(&self, now: Instant) -> Duration {
+        let (came, records) = self.last;
+        if records < BACKLOG_RECORDS_MIN {
+            return Duration::ZERO;
+        }
+        let (whole, pause) = (FILL_MAX.saturating_sub(now - self.opened), BACKLOG_PAUSE_MAX.saturating_sub(now - came));
+        whole.min(pause)
     }
 
     fn close(self, names: &[Arc<str>]) -> Epoch {
@@ -294,4 +344,119 @@ fn join(consumed: &mut Consumed, next: Consumed) -> Result<()> {
     consumed.leader_epoch = next.leader_epoch.or(consumed.leader_epoch);
     consumed.tail = next.tail.or(consumed.tail);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Answer;
+    use crate::record::Records;
+    use onceflow_core::{Position, Span};
+
+    /// A clock that moves only where somebody waits.
+    #[derive(Default)]
+    struct Clock(Arc<Mutex<Duration>>, Option<Instant>);
+
+    impl Clock {
+        fn new() -> Arc<Self> {
+            Arc::new(Self(Arc::default(), Some(Instant::now())))
+        }
+
+        fn pass(&self, millis: u64) {
+            *self.0.lock().unwrap() += Duration::from_millis(millis);
+        }
+
+        fn passed(&self) -> u128 {
+            self.0.lock().unwrap().as_millis()
+        }
+    }
+
+    impl Ambient for Clock {
+        fn now(&self) -> i64 {
+            0
+        }
+
+        fn random(&self) -> u128 {
+            0
+        }
+
+        fn instant(&self) -> Instant {
+            self.1.expect("made by `new`") + *self.0.lock().unwrap()
+        }
+
+        fn sleep(&self, time: Duration) -> Answer<'static, ()> {
+            let clock = self.0.clone();
+            Box::pin(async move { *clock.lock().unwrap() += time })
+        }
+    }
+
+    /// A part of so many records of which only groups are left, from a position on.
+    fn part(from: u64, records: u64) -> Prepared {
+        let span = Span::new(Position::new(from), Position::new(from + records)).unwrap();
+        let partition = Partition { source: "s".into(), topic: "t".into(), number: 0 };
+        let batch = Batch { partition, span, records: Records::default(), leader_epoch: None, file: None };
+        let mut part = Part::new(vec![batch], Vec::new(), Vec::new(), 0);
+        part.counts.records = records;
+        Prepared::new(part)
+    }
+
+    fn handover(only_groups: bool, clock: &Arc<Clock>) -> Handover {
+        let settings = Settings { epoch_rows_max: 100_000, only_groups, ..Settings::default() };
+        Handover::new(&settings, Vec::new(), clock.clone())
+    }
+
+    /// Adds parts of so many records, each after so many milliseconds, and says after how many more the epoch is closed.
+    fn closes_after(only_groups: bool, parts: &[(u64, u64)]) -> u128 {
+        let clock = Clock::new();
+        let handover = handover(only_groups, &clock);
+        let mut from = 0;
+        for (wait, records) in parts {
+            clock.pass(*wait);
+            let added = part(from, *records);
+            if !handover.has_room(&added) {
+                break;
+            }
+            assert!(handover.add(added, handover.clock()).unwrap());
+            from += records;
+        }
+        let before = clock.passed();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let next = runtime.block_on(handover.next(Duration::from_secs(60))).unwrap();
+        assert!(matches!(next, Next::Epoch(_)), "{next:?}");
+        clock.passed() - before
+    }
+
+    #[test]
+    fn an_epoch_closes_at_once_unless_groups_of_a_backlog_are_coming_in() {
+        for (only_groups, parts, expected) in [
+            (false, &[(0, 10_000)][..], 0),
+            (true, &[(0, 10)], 0),
+            (true, &[(0, 4_999)], 0),
+            // A backlog: until nothing has come for a while,
+            (true, &[(0, 40_000)], 50),
+            (true, &[(0, 10_000), (20, 10_000)], 50),
+            // until it has been open for long,
+            (true, &[(0, 10_000), (490, 10_000)], 10),
+            (true, &[(0, 10_000), (600, 10_000)], 0),
+            // until the last part is a small one, until it is full, and until something does not fit.
+            (true, &[(0, 40_000), (1, 100)], 0),
+            (true, &[(0, 60_000), (1, 40_000)], 0),
+            (true, &[(0, 60_000), (1, 60_000)], 0),
+        ] {
+            assert_eq!(closes_after(only_groups, parts), expected, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn an_interval_ends_early_where_a_part_waits_for_room() {
+        let clock = Clock::new();
+        let settings =
+            Settings { epoch_rows_max: 100, epoch_interval_max: Some(Duration::from_secs(9)), ..Settings::default() };
+        let handover = Handover::new(&settings, Vec::new(), clock.clone());
+        assert!(handover.add(part(0, 60), handover.clock()).unwrap());
+        assert!(matches!(handover.take().unwrap(), Taken::In(_)));
+        assert!(!handover.has_room(&part(60, 60)));
+        assert!(matches!(handover.take().unwrap(), Taken::Now(Next::Epoch(_))));
+        assert!(handover.has_room(&part(60, 60)));
+    }
 }

@@ -21,6 +21,8 @@ use std::time::Duration;
 const QUEUE_FETCHES: usize = 2;
 /// Records of one fetch.
 const FETCH_RECORDS_MAX: usize = 10_000;
+/// Records of one fetch where only groups are left of them: the more of them, the fewer groups a record.
+const FETCH_GROUPED_MAX: usize = 40_000;
 /// Bytes of one fetch, about.
 const FETCH_BYTES_MAX: usize = 4 << 20;
 /// How long one fetch waits for a first record.
@@ -85,7 +87,9 @@ pub struct Start<'a> {
 /// The limits of a fetch under the limits of an epoch.
 pub fn limits(settings: &Settings) -> FetchLimits {
     FetchLimits {
-        records_max: FETCH_RECORDS_MAX.min(settings.epoch_rows_max).max(1),
+        records_max: if settings.only_groups { FETCH_GROUPED_MAX } else { FETCH_RECORDS_MAX }
+            .min(settings.epoch_rows_max)
+            .max(1),
         bytes_max: FETCH_BYTES_MAX.min(settings.epoch_bytes_max).max(1),
         wait_max: FETCH_WAIT_MAX,
     }
@@ -305,6 +309,6 @@ impl Preparer {
         let clock = self.handover.clock();
         let part = self.logic.prepare(source, batches, &clock)?;
         crate::crash::point("after_prepare");
-        Ok((Prepared::new(part), clock))
+        Ok((self.handover.prepared(part), clock))
     }
 }

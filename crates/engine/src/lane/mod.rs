@@ -172,6 +172,7 @@ impl Lane {
         patience: &mut Patience,
     ) -> Result<Result<Epoch, Ended>> {
         let mut checked = self.ambient.instant();
+        let mut trimmed = false;
         loop {
             if self.stop.wished() {
                 return Ok(Err(Ended::Stopped));
@@ -187,6 +188,9 @@ impl Lane {
             if self.ambient.instant() - checked >= OWNED_CHECK {
                 if !self.home.still_owned().await? {
                     return Ok(Err(Ended::ClaimAgain));
+                }
+                if !std::mem::replace(&mut trimmed, true) {
+                    give_memory_back();
                 }
                 checked = self.ambient.instant();
             }
@@ -263,6 +267,16 @@ impl Lane {
         let rows = closing.tables.iter().map(|(_, written, ..)| written).sum();
         let counts = &closing.counts;
         self.watcher.event(&Event::Committed { lane: self.index, spans, counts, rows, took });
+    }
+}
+
+/// After a backlog the allocator keeps what it needed for it; the system may have it back once nothing comes any more.
+#[allow(unsafe_code)]
+fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -232,7 +232,7 @@ impl<'a> Control<'a> {
         let loan = Loan { sources: self.open_sources()?, logic: self.branch.logic.build()? };
         let (pipeline, until) = (started.pipeline, started.until.clone());
         let names = self.names.clone();
-        let settings = self.pipeline.settings.for_tables(&tables);
+        let settings = self.pipeline.settings.for_branch(&tables, self.branch.logic.only_groups());
         let options = self.options.clone();
         Ok(move || {
             let home = factory.open(tables.clone())?;

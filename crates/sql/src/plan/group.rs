@@ -9,7 +9,7 @@ use super::lower::Merging;
 use super::run::{Chunk, Failures, batch};
 use super::trouble::Planned;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float64Type};
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, UInt32Array, UInt64Array,
 };
@@ -19,8 +19,9 @@ use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use datafusion_common::ScalarValue;
 use onceflow::changes::{Failed, OnError};
+use onceflow::grouping::{Groups, Keys};
 use onceflow::{Place, codes};
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 /// An aggregate over columns of its input.
 #[derive(Clone, Debug)]
@@ -61,29 +62,23 @@ pub(crate) struct Grouping {
     pub(crate) on_error: OnError,
 }
 
-/// Groups of rows: for each row its group, for each group its first row.
-struct Groups {
-    of_row: Vec<usize>,
-    first: Vec<u64>,
-}
-
 impl Grouping {
     /// Groups rows. Records whose values do not fit a total become failures; then the caller has to leave them out everywhere
     /// and group again. `None` without rows.
     pub(crate) fn run(&self, chunks: &[Chunk], failures: &mut Failures) -> Planned<Option<RecordBatch>> {
         let alive = chunks.iter().map(|chunk| chunk.without(failures)).collect::<Planned<Vec<_>>>()?;
         let Some(first) = alive.iter().find(|chunk| chunk.batch.num_rows() > 0) else { return Ok(None) };
-        let batches: Vec<_> = alive.iter().map(|chunk| chunk.batch.clone()).collect();
-        let rows = concat_batches(&first.batch.schema(), &batches)?;
-        let ordinals: UInt32Array =
-            alive.iter().flat_map(|chunk| chunk.ordinals.values().iter().copied().map(Some)).collect();
+        let rows = match alive.as_slice() {
+            [only] => Cow::Borrowed(&only.batch),
+            _ => Cow::Owned(concat_batches(&first.batch.schema(), alive.iter().map(|chunk| &chunk.batch))?),
+        };
         let groups = self.groups(&rows)?;
         let mut totals = Vec::with_capacity(self.totals.len());
         for total in &self.totals {
-            totals.push(self.total(total, &rows, &ordinals, &groups, failures)?);
+            totals.push(self.total(total, &rows, &alive, &groups, failures)?);
         }
         let count = groups.first.len();
-        let first = UInt64Array::from(groups.first);
+        let first = UInt32Array::from(groups.first);
         let column = |source: &Source| match source {
             Source::Key(column) => Ok(take(rows.column(*column), &first, None)?),
             Source::Total(index) => Ok(totals[*index].clone()),
@@ -98,26 +93,14 @@ impl Grouping {
             return Ok(Groups { of_row: vec![0; rows.num_rows()], first: vec![0] });
         }
         let columns: Vec<_> = self.keys.iter().map(|key| rows.column(*key).clone()).collect();
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
-        let mut known: HashMap<&[u8], usize> = HashMap::new();
-        let (mut of_row, mut first) = (Vec::with_capacity(rows.num_rows()), Vec::new());
-        let converted: Vec<_> = keys.iter().collect();
-        for (row, key) in converted.iter().enumerate() {
-            let group = *known.entry(key.as_ref()).or_insert_with(|| {
-                first.push(row as u64);
-                first.len() - 1
-            });
-            of_row.push(group);
-        }
-        Ok(Groups { of_row, first })
+        Ok(Keys::new(&columns)?.groups())
     }
 
     fn total(
         &self,
         total: &Total,
         rows: &RecordBatch,
-        ordinals: &UInt32Array,
+        chunks: &[Chunk],
         groups: &Groups,
         failures: &mut Failures,
     ) -> Planned<ArrayRef> {
@@ -140,7 +123,9 @@ impl Grouping {
                 let over: Vec<_> = (0..sums.len()).filter(|group| !fits(sums[*group], limit)).collect();
                 if !over.is_empty() {
                     let blamed = exact.blamed(&counts, groups, &over, limit);
-                    blamed.into_iter().for_each(|row| failures.add(self.overflow(total, ordinals.value(row))));
+                    let ordinals = chunks.iter().flat_map(|chunk| chunk.ordinals.values().iter().copied());
+                    let ordinals: Vec<u32> = ordinals.collect();
+                    blamed.into_iter().for_each(|row| failures.add(self.overflow(total, ordinals[row])));
                     return Ok(arrow_array::new_null_array(&total.to, sums.len()));
                 }
                 written(&sums.into_iter().map(Sum::value).collect::<Vec<_>>(), exact.scale, &total.to)
@@ -185,7 +170,8 @@ impl<'a> Counted<'a> {
 
     /// Rows that count, with their groups, in order.
     fn rows<'b>(&'b self, groups: &'b Groups) -> impl Iterator<Item = (usize, usize)> + 'b {
-        groups.of_row.iter().copied().enumerate().filter(|(row, _)| self.counts(*row))
+        let numbered = groups.of_row.iter().map(|group| *group as usize).enumerate();
+        numbered.filter(|(row, _)| self.counts(*row))
     }
 }
 
@@ -223,6 +209,10 @@ struct Exact {
 
 impl Exact {
     fn of(values: &ArrayRef) -> Planned<Self> {
+        if let Some(integers) = values.as_primitive_opt::<Int64Type>() {
+            let values = integers.values().iter().map(|value| i128::from(*value)).collect();
+            return Ok(Self { values, scale: 0 });
+        }
         let (precision, scale) = digits(values.data_type()).unwrap_or((38, 0));
         let decimals = arrow_cast::cast(values, &DataType::Decimal128(precision, scale))?;
         let values = decimals.as_primitive::<Decimal128Type>().values().to_vec();

@@ -145,6 +145,10 @@ impl LogicFactory for Factory {
             self.program.sources.iter().map(|source| (self.decoder)(&source.spec)).collect::<Result<Vec<_>>>()?;
         Ok(Box::new(Compiled { program: self.program.clone(), decoders }))
     }
+
+    fn only_groups(&self) -> bool {
+        self.program.sinks.iter().all(|(sink, _)| matches!(sink.kind, SinkKind::Groups(_)))
+    }
 }
 
 /// The logic of a lane.

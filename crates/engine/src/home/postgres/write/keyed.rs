@@ -16,9 +16,9 @@ use crate::changes::{MergeOp, TableSpec, Unit, WriteMode};
 use crate::codes;
 use crate::crash;
 use crate::error::Error;
+use crate::grouping::{self, group as by_hash};
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, StringArray};
-use arrow_row::{RowConverter, Rows, SortField};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio_postgres::Client;
@@ -130,10 +130,7 @@ impl Keyed<'_> {
         let broken = |error| Failure::internal(Error::internal("keys cannot be compared").caused_by(error));
         let columns: Vec<ArrayRef> =
             self.spec.key.iter().map(|at| comparable(block.batch.column(*at), &self.targets[*at])).collect();
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        let converter = RowConverter::new(fields).map_err(broken)?;
-        let rows = converter.convert_columns(&columns).map_err(broken)?;
-        let mut keys = Keys { rows, equal_to: Vec::new() };
+        let mut keys = Keys { bytes: grouping::Keys::new(&columns).map_err(broken)?, equal_to: Vec::new() };
         if self.statements.first_equal.is_some() {
             self.ask_equal(block, order, &mut keys).await?;
         }
@@ -145,24 +142,21 @@ impl Keyed<'_> {
         let Some(statement) = &self.statements.first_equal else { return Ok(()) };
         let failed = |error| Failure::of(error, self.table);
         let mut firsts: Vec<u32> = order.to_vec();
-        firsts.sort_unstable_by(|a, b| keys.rows.row(*a as usize).cmp(&keys.rows.row(*b as usize)));
-        firsts.dedup_by(|a, b| keys.rows.row(*a as usize) == keys.rows.row(*b as usize));
+        firsts.sort_unstable_by(|a, b| keys.written(*a).cmp(keys.written(*b)));
+        firsts.dedup_by(|a, b| keys.written(*a) == keys.written(*b));
         let arrays = copy::arrays_of_all(block, &firsts, &self.spec.key, self.targets);
         let answers = self.client.query_raw(statement, arrays.iter()).await.map_err(failed)?;
         let answers: Vec<tokio_postgres::Row> =
             futures_util::TryStreamExt::try_collect(answers).await.map_err(failed)?;
-        keys.equal_to =
-            (0..keys.rows.num_rows()).map(|row| u32::try_from(row).expect("fewer than 2^32 rows")).collect();
+        keys.equal_to = (0..keys.bytes.len()).map(|row| u32::try_from(row).expect("fewer than 2^32 rows")).collect();
         let mut first_of = std::collections::BTreeMap::new();
         for (own, answer) in firsts.iter().zip(answers) {
             let first = usize::try_from(answer.get::<_, i64>(0) - 1).expect("the server counts from 1");
-            first_of.insert(keys.rows.row(*own as usize).owned(), firsts[first]);
+            first_of.insert(keys.written(*own), firsts[first]);
         }
-        for row in order {
-            if let Some(first) = first_of.get(&keys.rows.row(*row as usize).owned()) {
-                keys.equal_to[*row as usize] = *first;
-            }
-        }
+        let first = |row: &u32| first_of.get(keys.written(*row)).map(|first| (*row as usize, *first));
+        let found: Vec<_> = order.iter().filter_map(first).collect();
+        found.into_iter().for_each(|(row, first)| keys.equal_to[row] = first);
         Ok(())
     }
 
@@ -265,36 +259,71 @@ impl Keyed<'_> {
 
 /// Keys of a table's rows, comparable.
 struct Keys {
-    rows: Rows,
+    bytes: grouping::Keys,
     /// For each row one with an equal key, the same for all of them; empty where the bytes say it.
     equal_to: Vec<u32>,
 }
 
 impl Keys {
-    fn of(&self, row: u32) -> arrow_row::Row<'_> {
-        let row = self.equal_to.get(row as usize).copied().unwrap_or(row);
-        self.rows.row(row as usize)
+    /// A row's key; equal ones have equal bytes.
+    fn of(&self, row: u32) -> &[u8] {
+        self.written(self.equal_to.get(row as usize).copied().unwrap_or(row))
+    }
+
+    /// A row's key as it came.
+    fn written(&self, row: u32) -> &[u8] {
+        self.bytes.of(row as usize)
     }
 }
 
 /// Sorts rows by key, those of one key by where they came from, and says where each key's rows lie.
 fn group<'u>(order: &mut [u32], keys: &Keys, units: impl FnOnce() -> &'u Vec<Unit>) -> Vec<Range<usize>> {
-    if !order.windows(2).all(|pair| keys.of(pair[0]) < keys.of(pair[1])) {
-        let units = units();
-        order.sort_unstable_by(|a, b| {
-            let by_source = || (units[*a as usize], *a).cmp(&(units[*b as usize], *b));
-            keys.of(*a).cmp(&keys.of(*b)).then_with(by_source)
-        });
+    if order.windows(2).all(|pair| keys.of(pair[0]) < keys.of(pair[1])) {
+        return (0..order.len()).map(|at| at..at + 1).collect();
     }
-    let mut groups = Vec::with_capacity(order.len());
-    let mut from = 0;
-    for at in 1..=order.len() {
-        if at == order.len() || keys.of(order[at]) != keys.of(order[from]) {
-            groups.push(from..at);
-            from = at;
+    let found = by_hash(order.iter().map(|row| keys.of(*row)));
+    let ranges = lie(order, keys, &found);
+    if ranges.len() == order.len() {
+        return ranges;
+    }
+    let units = units();
+    let source = |row: &u32| (units[*row as usize], *row);
+    for range in ranges.iter().filter(|range| range.len() > 1) {
+        let rows = &mut order[range.clone()];
+        if !rows.is_sorted_by_key(source) {
+            rows.sort_unstable_by_key(source);
         }
     }
-    groups
+    ranges
+}
+
+/// Moves the rows of each group together, the groups in the order of their keys.
+fn lie(order: &mut [u32], keys: &Keys, found: &grouping::Groups) -> Vec<Range<usize>> {
+    // Most keys differ in their first bytes, which are compared as a number.
+    let prefix = |key: &[u8]| {
+        let mut first = [0; 8];
+        first.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        u64::from_be_bytes(first)
+    };
+    let key = |group: u32| keys.of(order[found.first[group as usize] as usize]);
+    let groups = u32::try_from(found.first.len()).expect("fewer groups than rows");
+    let mut sorted: Vec<(u64, u32)> = (0..groups).map(|group| (prefix(key(group)), group)).collect();
+    sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
+    let mut sizes = vec![0; found.first.len()];
+    found.of_row.iter().for_each(|group| sizes[*group as usize] += 1);
+    let (mut ranges, mut next, mut from) = (Vec::with_capacity(sorted.len()), vec![0; sizes.len()], 0);
+    for (_, group) in sorted {
+        let size = sizes[group as usize];
+        next[group as usize] = from;
+        ranges.push(from..from + size);
+        from += size;
+    }
+    let before = order.to_vec();
+    for (row, group) in before.into_iter().zip(&found.of_row) {
+        order[next[*group as usize]] = row;
+        next[*group as usize] += 1;
+    }
+    ranges
 }
 
 /// A key's column in a form in which equal values have equal bytes.
