@@ -157,7 +157,7 @@ pub fn dead_letters(place: &Place, figures: &mut Figures) -> Result<()> {
         ("50 % refused", Spoilt::Refused(500), 50_000),
     ];
     let point = |(name, spoilt, count): (&str, Spoilt, u64)| {
-        let rows = Rows { spoilt, ..payments(place, place.settings.either(count, count / 5)) };
+        let rows = Rows { spoilt, ..payments(place, place.settings.either(count, (count / 5).max(30_000))) };
         Point {
             name: name.to_owned(),
             records: place.records(&format!("dead-{}", name.replace([' ', '%'], "-")), rows, place.settings.partitions),
@@ -172,6 +172,10 @@ pub fn dead_letters(place: &Place, figures: &mut Figures) -> Result<()> {
 fn picky(place: &Place, point: &Point<'_>) -> Result<Outcome> {
     let database =
         place.server.database(&format!("{PAYMENTS}; ALTER TABLE payments ADD CHECK (amount <> {REFUSED_AMOUNT})"))?;
-    let sql = from_kafka(&place.broker, point.records.topic()?, COLUMNS) + &into_payments(&database.url) + INSERT;
+    // Small enough for a rate from the first commit to the last.
+    let sql = set("epoch.rows_max", 10_000)
+        + &from_kafka(&place.broker, point.records.topic()?, COLUMNS)
+        + &into_payments(&database.url)
+        + INSERT;
     run_and_check(place, point, sql, &database)
 }

@@ -291,6 +291,12 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    /// So many units, in order.
+    #[cfg(test)]
+    pub(crate) fn units_for_tests(count: usize) -> Vec<Unit> {
+        (0..count as u64).map(Unit).collect()
+    }
+
     /// The unit of a record.
     pub fn unit(&self, part: usize, ordinal: u32) -> Unit {
         let (starts, first) = &self.parts[part];

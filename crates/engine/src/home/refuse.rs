@@ -1,17 +1,22 @@
 //! Finds the records that a database refuses, and lets all others in, inside one transaction.
 //!
 //! Owns the search; a home owns savepoints and writing ([`Attempt`]). Records go in together or not at all: rows of one
-//! record share a [`Unit`], whatever tables they are for. The search halves a range that is refused until one unit is left;
-//! where many are refused it goes unit by unit, so that the cost stays linear in the number of records.
+//! record share a [`Unit`], whatever tables they are for. The search splits a range that is refused until one unit is left: at
+//! the unit that the database names, else in the middle. Where many are refused it goes unit by unit, so that the cost
+//! stays linear in the number of records.
 
 use crate::changes::{Refusal, Unit, Written};
 use crate::home::{Answer, CommitError};
+use std::ops::Range;
 
 /// Why a range was not written.
 #[derive(Debug)]
 pub enum Stopped {
     /// The database refused a row of the range. Which unit is to blame is only known where the range has one.
     Refused(Box<Refusal>),
+    /// The same, and the database has said at which row: the refusal's unit is the one to try alone. A hint for the search, which
+    /// believes only what it has tried.
+    Named(Box<Refusal>),
     /// The transaction is lost.
     Lost(CommitError),
 }
@@ -34,6 +39,8 @@ pub trait Attempt {
 
 /// How many units are written singly before the search looks again whether ranges would do.
 const SINGLY_UNITS: usize = 512;
+/// At least so many units are tried together.
+const STRIDE_MIN: usize = 64;
 
 /// Writes `units` (sorted, distinct) and leaves out those that the database refuses.
 ///
@@ -59,7 +66,7 @@ async fn all(attempt: &mut dyn Attempt, units: &[Unit], tables: usize) -> Result
     match attempt.check().await {
         Ok(()) => return Ok((written, false)),
         Err(Stopped::Lost(lost)) => return Err(lost),
-        Err(Stopped::Refused(_)) => attempt.restart().await?,
+        Err(Stopped::Refused(_) | Stopped::Named(_)) => attempt.restart().await?,
     }
     Ok((search(attempt, units, tables, true).await?, true))
 }
@@ -108,8 +115,8 @@ async fn search(
     let mut written = Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new() };
     let whole = 0..units.len();
     let mut open = vec![whole];
-    let mut passed = 0;
-    while let Some(range) = open.pop() {
+    let (mut passed, mut named) = (0, false);
+    while let Some(mut range) = open.pop() {
         if range.is_empty() {
             continue;
         }
@@ -120,25 +127,48 @@ async fn search(
             passed += middle - range.start;
             continue;
         }
+        if named {
+            // Beyond the next refused unit everything would be sent in vain.
+            let end = range.end.min(range.start + stride(written.refused.len(), passed));
+            open.push(end..range.end);
+            range.end = end;
+        }
         match attempt.range(&units[range.clone()], checked).await {
             Ok(more) => {
                 passed += range.len();
                 add(&mut written, more);
             }
             Err(Stopped::Lost(lost)) => return Err(lost),
-            Err(Stopped::Refused(refusal)) if range.len() == 1 => {
+            Err(Stopped::Refused(refusal) | Stopped::Named(refusal)) if range.len() == 1 => {
                 passed += 1;
                 written.refused.push(Refusal { unit: units[range.start], ..*refusal });
             }
-            Err(Stopped::Refused(_)) => {
-                let middle = range.start + range.len() / 2;
-                open.push(middle..range.end);
-                open.push(range.start..middle);
+            Err(Stopped::Named(refusal)) => {
+                named = true;
+                open.extend(around(units, range, Some(refusal.unit)));
             }
+            Err(Stopped::Refused(_)) => open.extend(around(units, range, None)),
         }
     }
     written.refused.sort_by_key(|refusal| refusal.unit);
     Ok(written)
+}
+
+/// The parts of a refused range, the first one last: split at the unit that is named and there, else in the middle.
+fn around(units: &[Unit], range: Range<usize>, named: Option<Unit>) -> Vec<Range<usize>> {
+    let found = named.and_then(|unit| units[range.clone()].binary_search(&unit).ok());
+    match found.map(|at| range.start + at) {
+        Some(at) => vec![at + 1..range.end, at..at + 1, range.start..at],
+        None => {
+            let middle = range.start + range.len() / 2;
+            vec![middle..range.end, range.start..middle]
+        }
+    }
+}
+
+/// How many units are tried together where the database names rows: twice the distance at which they were refused so far.
+fn stride(refused: usize, passed: usize) -> usize {
+    (2 * passed / refused.max(1)).max(STRIDE_MIN)
 }
 
 /// Whether so many units were refused that halving costs more than going singly: one in 32, with at least 8 seen.
@@ -154,4 +184,114 @@ fn add(written: &mut Written, more: Written) {
         *total += count;
     }
     written.refused.extend(more.refused);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::Lineage;
+    use crate::codes;
+    use std::collections::BTreeSet;
+
+    /// A table that refuses some numbers, and counts what it is asked to write.
+    struct Table {
+        bad: BTreeSet<usize>,
+        units: Vec<Unit>,
+        /// How a refused row is named: not at all, as it is, or as another one.
+        names: fn(usize) -> Option<usize>,
+        tried: usize,
+        there: Vec<Unit>,
+    }
+
+    impl Table {
+        fn new(count: usize, bad: &[usize], names: fn(usize) -> Option<usize>) -> Self {
+            let units = Lineage::units_for_tests(count);
+            Self { bad: bad.iter().copied().collect(), units, names, tried: 0, there: Vec::new() }
+        }
+
+        fn number(&self, unit: Unit) -> usize {
+            self.units.binary_search(&unit).expect("one of ours")
+        }
+
+        fn refusal(&self, unit: Unit) -> Box<Refusal> {
+            let (sqlstate, reason, row) = ("23514".to_owned(), "bad".to_owned(), String::new());
+            Box::new(Refusal { unit, table: 0, code: codes::OF0750, sqlstate, reason, row })
+        }
+
+        fn write(&mut self, units: &[Unit]) -> Result<Written, Stopped> {
+            self.tried += units.len();
+            let Some(bad) = units.iter().map(|unit| self.number(*unit)).find(|number| self.bad.contains(number)) else {
+                self.there.extend(units);
+                return Ok(Written { rows: vec![units.len() as u64], ignored: vec![0], refused: Vec::new() });
+            };
+            Err(match (self.names)(bad) {
+                Some(named) => Stopped::Named(self.refusal(self.units[named])),
+                None => Stopped::Refused(self.refusal(units[0])),
+            })
+        }
+    }
+
+    impl Attempt for Table {
+        fn range<'a>(&'a mut self, units: &'a [Unit], _: bool) -> Answer<'a, Result<Written, Stopped>> {
+            Box::pin(std::future::ready(self.write(units)))
+        }
+
+        fn singly<'a>(&'a mut self, units: &'a [Unit], _: bool) -> Answer<'a, Result<Written, CommitError>> {
+            let mut written = Written { rows: vec![0], ignored: vec![0], refused: Vec::new() };
+            for unit in units {
+                match self.write(&[*unit]) {
+                    Ok(more) => add(&mut written, more),
+                    Err(_) => written.refused.push(*self.refusal(*unit)),
+                }
+            }
+            Box::pin(std::future::ready(Ok(written)))
+        }
+
+        fn check(&mut self) -> Answer<'_, Result<(), Stopped>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn restart(&mut self) -> Answer<'_, Result<(), CommitError>> {
+            self.there.clear();
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    /// Writes all units, checks what is there and what is refused, and says how many rows were tried for each unit.
+    fn check(count: usize, bad: &[usize], names: fn(usize) -> Option<usize>) -> usize {
+        let mut table = Table::new(count, bad, names);
+        let units = table.units.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let written = runtime.block_on(write(&mut table, &units, 1)).expect("nothing is lost");
+        let refused: Vec<_> = written.refused.iter().map(|refusal| table.number(refusal.unit)).collect();
+        assert_eq!(refused, bad);
+        let mut good = units.clone();
+        good.retain(|unit| !table.bad.contains(&table.number(*unit)));
+        assert_eq!(table.there, good, "each once, in order");
+        assert_eq!(written.rows, [good.len() as u64]);
+        table.tried.div_ceil(count)
+    }
+
+    #[test]
+    fn whatever_the_database_names_the_refused_ones_are_found() {
+        let all: Vec<_> = (0..100).collect();
+        let hundredth: Vec<_> = (0..10_000).step_by(100).collect();
+        let half: Vec<_> = (0..10_000).step_by(2).collect();
+        for names in [|_| None, Some, |bad: usize| bad.checked_sub(1), |_| Some(0)] as [fn(usize) -> Option<usize>; 4] {
+            for (count, bad) in [
+                (1, &[][..]),
+                (1, &[0]),
+                (2, &[1]),
+                (1_000, &[0, 999]),
+                (1_000, &[500, 501, 502]),
+                (100, &all),
+                (10_000, &half),
+            ] {
+                check(count, bad, names);
+            }
+        }
+        assert!(check(10_000, &hundredth, |_| None) > 6, "halving tries a row again and again");
+        assert!(check(10_000, &hundredth, Some) <= 4, "where rows are named, each is tried a few times");
+        assert!(check(10_000, &half, Some) <= 3, "and hardly more than once where most are refused");
+    }
 }

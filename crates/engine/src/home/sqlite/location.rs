@@ -45,6 +45,11 @@ pub(super) struct FileId {
     inode: u64,
 }
 
+/// Every commit reaches the disk, and foreign keys count. The log is copied into the database at 64 MiB instead of 4, and 16 MiB
+/// of pages stay in memory instead of 2: a large epoch then writes its pages once (docs/notes/0012).
+const SETTINGS: &str = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 16384;
+    PRAGMA cache_size = -16384; SELECT count(*) FROM sqlite_schema;";
+
 impl Location {
     /// Reads `sqlite:path` or `jdbc:sqlite:path`. Looks at no file but to resolve the folder.
     pub(super) fn parse(url: &str) -> Result<Self> {
@@ -158,9 +163,7 @@ impl Location {
         let connection =
             Connection::open_with_flags(&self.path, flags).map_err(|error| fault::error(self, doing, error))?;
         connection.busy_timeout(BUSY_WAIT).map_err(|error| fault::error(self, doing, error))?;
-        connection
-            .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; SELECT count(*) FROM sqlite_schema;")
-            .map_err(|error| fault::error(self, doing, error))?;
+        connection.execute_batch(SETTINGS).map_err(|error| fault::error(self, doing, error))?;
         Ok(connection)
     }
 

@@ -480,7 +480,9 @@ impl<'c, 'w> Writer<'c, 'w> {
                     written.rows.iter_mut().zip(more.rows).for_each(|(total, rows)| *total += rows);
                     written.ignored.iter_mut().zip(more.ignored).for_each(|(total, rows)| *total += rows);
                 }
-                Err(Stopped::Refused(refusal)) => written.refused.push(Refusal { unit: *unit, ..*refusal }),
+                Err(Stopped::Refused(refusal) | Stopped::Named(refusal)) => {
+                    written.refused.push(Refusal { unit: *unit, ..*refusal })
+                }
                 Err(Stopped::Lost(lost)) => return Err(lost),
             }
         }

@@ -176,7 +176,11 @@ impl<'a> Search<'a> {
             && let Some(statement) = statements.copy.clone()
         {
             let copied = copy::copy(self.client, &statement, blocks, picks).await;
-            let rows = copied.map_err(|error| Failure::of(error, table))?;
+            let sent = |at: usize| match picks {
+                Picks::All => Some(at),
+                Picks::Some(picks) => picks.get(at).map(|row| *row as usize),
+            };
+            let rows = copied.map_err(|error| Failure::in_copy(error, table, sent))?;
             return Ok(Tally { rows, ignored: 0 });
         }
         let (client, load, spec) = (self.client, self.load, &self.specs[table]);
@@ -226,6 +230,15 @@ impl<'a> Search<'a> {
         Refusal { unit, table, code: reason.code, sqlstate: reason.sqlstate, reason: reason.why, row }
     }
 
+    fn stopped(&self, units: &[Unit], reason: Reason) -> Stopped {
+        let named = reason.row.and_then(|row| self.load.units()[reason.table].get(row).copied());
+        let refusal = self.refusal(units, reason);
+        match named {
+            Some(unit) => Stopped::Named(Box::new(Refusal { unit, ..refusal })),
+            None => Stopped::Refused(Box::new(refusal)),
+        }
+    }
+
     /// A unit's row for a table; where it has none there (a deferred constraint names no table of ours), its first.
     fn row_of(&self, unit: Unit, table: usize) -> Option<(usize, String)> {
         let entries = self.entries(&[unit]);
@@ -237,7 +250,7 @@ impl<'a> Search<'a> {
     async fn try_range(&mut self, units: &[Unit], checked: bool) -> Result<Written, Stopped> {
         if let Some(whole) = self.whole.take() {
             // The first range is everything, which has been tried.
-            return whole.map_err(|reason| Stopped::Refused(Box::new(self.refusal(units, reason))));
+            return whole.map_err(|reason| self.stopped(units, reason));
         }
         let selection = self.select(units);
         let savepoint = send(self.client.batch_execute("SAVEPOINT onceflow_range")).await;
@@ -256,7 +269,7 @@ impl<'a> Search<'a> {
             }
             Err(Failure::Refused(reason)) => {
                 self.undo("ROLLBACK TO onceflow_range; RELEASE onceflow_range").await.map_err(Stopped::Lost)?;
-                Err(Stopped::Refused(Box::new(self.refusal(units, reason))))
+                Err(self.stopped(units, reason))
             }
             Err(Failure::Lost(lost)) => Err(Stopped::Lost(lost)),
         }
@@ -360,7 +373,7 @@ impl<'a> Search<'a> {
 
 fn unexpected(table: usize, expected: u64, touched: u64) -> Reason {
     let why = format!("the statement touched {touched} rows, and 'write.expect-rows' is {expected}");
-    Reason { table, code: codes::OF0751, sqlstate: String::new(), why }
+    Reason { table, code: codes::OF0751, sqlstate: String::new(), why, row: None }
 }
 
 impl Attempt for Search<'_> {

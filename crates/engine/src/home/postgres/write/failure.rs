@@ -22,6 +22,8 @@ pub(super) struct Reason {
     pub code: Code,
     pub sqlstate: String,
     pub why: String,
+    /// The row, where the server named one: among the table's rows, once [`Failure::in_copy`] has looked it up.
+    pub row: Option<usize>,
 }
 
 impl Failure {
@@ -33,8 +35,18 @@ impl Failure {
                 code: codes::OF0750,
                 sqlstate: db.code().code().to_owned(),
                 why: words(db),
+                row: None,
             }),
             _ => Self::Lost(lost(error)),
+        }
+    }
+
+    /// The failure of a COPY of rows of a table; `row` says which row was sent as which one, from 0.
+    pub fn in_copy(error: tokio_postgres::Error, table: usize, row: impl FnOnce(usize) -> Option<usize>) -> Self {
+        let line = error.as_db_error().and_then(|db| copy_line(db.where_()?));
+        match Self::of(error, table) {
+            Self::Refused(reason) => Self::Refused(Reason { row: line.and_then(row), ..reason }),
+            lost => lost,
         }
     }
 
@@ -56,6 +68,14 @@ pub(super) fn lost(error: tokio_postgres::Error) -> CommitError {
         return CommitError::Rejected(Error::unavailable(codes::OF0702, message).caused_by(error));
     }
     CommitError::Rejected(classify(error, "write rows"))
+}
+
+/// The row of a COPY that an error's context names, from 0: `COPY orders, line 3, column id`, in any language.
+fn copy_line(context: &str) -> Option<usize> {
+    let named = context.lines().find_map(|line| line.strip_prefix("COPY "))?;
+    let behind = named.split_once(", ")?.1.trim_start_matches(|character: char| !character.is_ascii_digit());
+    let digits = behind.split(|character: char| !character.is_ascii_digit()).next()?;
+    digits.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// The server's message with its detail, and the constraint where the message does not name it.
@@ -94,4 +114,25 @@ fn is_standard(class: &str) -> bool {
         "57", "58", "72", "F0", "HV", "P0", "XX",
     ];
     CLASSES.contains(&class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy_line;
+
+    #[test]
+    fn the_row_of_a_copy_stands_in_its_context() {
+        for (context, row) in [
+            ("COPY payments, line 1", Some(0)),
+            ("COPY payments, line 100000, column amount: \"x\"", Some(99_999)),
+            ("PL/pgSQL function f() line 7 at RAISE\nCOPY payments, line 3", Some(2)),
+            ("COPY payments, Zeile 12", Some(11)),
+            ("SQL statement \"INSERT …\"", None),
+            ("COPY payments", None),
+            ("COPY payments, line 0", None),
+            ("COPY payments, line 99999999999999999999999", None),
+        ] {
+            assert_eq!(copy_line(context), row, "{context}");
+        }
+    }
 }

@@ -118,6 +118,7 @@ impl Keyed<'_> {
                     "column '{}': the sum of the rows with this key does not fit",
                     self.spec.columns[column].name
                 ),
+                row: None,
             }),
             Uncombined::Broken(error) => {
                 let message = format!("rows of '{}' cannot be combined", self.spec.name);
