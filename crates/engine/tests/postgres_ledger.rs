@@ -724,3 +724,47 @@ fn each_sslmode_verifies_what_its_name_says() {
         }
     });
 }
+
+#[test]
+fn whenever_its_session_is_ended_an_owner_is_no_stranger_to_itself() {
+    run("ended", async |scratch| {
+        let mut home = scratch.home();
+        let pipeline = founded(&mut *home, 1).await;
+        let mut ledger = claim(&mut *home, pipeline, 1, 1).await;
+        // Another thread ends the session over and over, at whatever step it is.
+        let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (url, ended) = (scratch.url.clone(), done.clone());
+        let ender = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let admin = connect(&url).await;
+                let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE application_name LIKE 'onceflow/%' AND datname = current_database()";
+                let mut hits = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    hits += admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
+                    tokio::time::sleep(std::time::Duration::from_micros(500)).await;
+                }
+                hits
+            })
+        });
+        let (mut answered, mut failed) = (0, 0);
+        for nonce in 2..400 {
+            match home.claim(&request(pipeline, 1, nonce, &ledger.held())).await {
+                Ok(Claim::Owned(owned)) => {
+                    answered += 1;
+                    ledger = owned;
+                }
+                Ok(Claim::Fenced { shard, found }) => panic!("{shard} at {found}: fenced by itself"),
+                Err(error) => {
+                    failed += 1;
+                    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        let hits = ender.join().unwrap();
+        println!("{answered} claims answered, {failed} failed, {hits} sessions ended");
+        assert!(answered > 0 && failed > 0 && hits > 0, "nothing was tried");
+    });
+}

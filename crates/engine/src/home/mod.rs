@@ -12,6 +12,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod attempts;
 pub mod desk;
 pub mod ephemeral;
 #[cfg(feature = "postgres")]

@@ -11,6 +11,7 @@ use crate::lane::epoch::{Epoch, Handover, Next};
 use crate::lane::feed::{Drive, Feed, Loan, Start};
 use crate::pipeline::Settings;
 use crate::run::ambient::{Ambient, at_most};
+use crate::run::memory;
 use crate::run::observe::{Event, Watcher};
 use crate::run::retry::Patience;
 use crate::run::stop::Stop;
@@ -190,7 +191,7 @@ impl Lane {
                     return Ok(Err(Ended::ClaimAgain));
                 }
                 if !std::mem::replace(&mut trimmed, true) {
-                    give_memory_back();
+                    memory::give_back();
                 }
                 checked = self.ambient.instant();
             }
@@ -267,16 +268,6 @@ impl Lane {
         let rows = closing.tables.iter().map(|(_, written, ..)| written).sum();
         let counts = &closing.counts;
         self.watcher.event(&Event::Committed { lane: self.index, spans, counts, rows, took });
-    }
-}
-
-/// After a backlog the allocator keeps what it needed for it; the system may have it back once nothing comes any more.
-#[allow(unsafe_code)]
-fn give_memory_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes no pointer and may be called at any time from any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

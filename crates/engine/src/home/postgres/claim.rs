@@ -6,6 +6,7 @@
 use crate::codes;
 use crate::crash;
 use crate::error::{Error, Kind, Result};
+use crate::home::attempts::Attempts;
 use crate::home::postgres::config::PostgresConfig;
 use crate::home::postgres::rows::{self, POSITION_COLUMNS, PositionColumns, signed, uuid};
 use crate::home::postgres::session::{self, BEGIN, Open, Session};
@@ -28,32 +29,9 @@ const EVENT_SHARDS_MAX: usize = 20;
 /// What a home remembers of claims between sessions.
 #[derive(Default)]
 pub(super) struct Claims {
-    /// Claims that were sent and whose COMMIT was never answered: where the ledger shows one of them, it is ours.
-    unanswered: BTreeMap<ShardId, Vec<Held>>,
+    attempts: Attempts,
     /// The last claim that succeeded.
     owned: Option<(PipelineId, BTreeMap<ShardId, Held>)>,
-}
-
-impl Claims {
-    /// What this process holds of a shard: what the engine says, or an unanswered claim that the ledger shows after all.
-    fn held(&self, request: &ClaimRequest, found: &ShardRow) -> Option<Held> {
-        let unanswered = self.unanswered.get(&found.shard).into_iter().flatten();
-        let own = Held { generation: found.generation, nonce: found.nonce };
-        unanswered.copied().find(|held| *held == own).or_else(|| request.held.get(&found.shard).copied())
-    }
-
-    /// Remembers rows before the claim's COMMIT is sent.
-    fn sent(&mut self, rows: &[ShardRow]) {
-        for row in rows {
-            let held = Held { generation: row.generation, nonce: row.nonce };
-            self.unanswered.entry(row.shard.clone()).or_default().push(held);
-        }
-    }
-
-    fn answered(&mut self, ledger: &Ledger) {
-        self.unanswered.clear();
-        self.owned = Some((ledger.pipeline(), ledger.held()));
-    }
 }
 
 /// Names the session after what it is about to claim.
@@ -83,7 +61,8 @@ pub(super) async fn claim(
     }?;
     if let Claim::Owned(ledger) = &answer {
         crash::point("after_claim");
-        claims.answered(ledger);
+        claims.attempts.answered(ledger);
+        claims.owned = Some((ledger.pipeline(), ledger.held()));
         let highest = ledger.shards().map(|row| row.generation).max().unwrap_or(Generation::NONE);
         session.sign(pipeline, &request.lane, highest).await?;
         announce(session, pipeline).await?;
@@ -103,7 +82,7 @@ async fn attempt(session: &mut Session, claims: &mut Claims, request: &ClaimRequ
     };
     let positions = positions_of(&open, request).await?;
     record(&open, request, &decided).await?;
-    claims.sent(&decided);
+    claims.attempts.sent(&decided);
     let ledger = Ledger::claimed(request.pipeline, decided, positions)?;
     let committed = open.session.client.batch_execute("COMMIT").await;
     match committed {
@@ -167,7 +146,7 @@ fn decide(
     for row in rows {
         let found = rows::shard(row, "found", "found_nonce")?;
         let stored = rows::shard(row, "generation", "nonce")?;
-        match decide_claim(&found, claims.held(request, &found), request.nonce) {
+        match decide_claim(&found, claims.attempts.held(request, &found), request.nonce) {
             ClaimDecision::Fenced { found: other } => {
                 return Ok(Err(Claim::Fenced { shard: found.shard, found: other }));
             }

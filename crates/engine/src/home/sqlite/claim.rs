@@ -5,6 +5,7 @@ use super::{Owned, SqliteHome, begin_immediate, fault, ledger};
 use crate::codes;
 use crate::crash;
 use crate::error::{Error, Kind, Result};
+use crate::home::attempts::Attempts;
 use crate::home::{Claim, ClaimRequest};
 use onceflow_core::{ClaimDecision, Epoch, Held, Ledger, PipelineId, PositionRow, ShardId, ShardRow, decide_claim};
 use rusqlite::{Connection, params};
@@ -58,13 +59,13 @@ impl SqliteHome {
         if self.presence.as_ref().is_none_or(|presence| presence.pipeline() != request.pipeline) {
             self.presence = Some(Presence::enter(&place, request.pipeline)?);
         }
-        let unsure = std::mem::take(&mut self.unsure);
-        let connection = &self.session()?.connection;
+        self.session()?;
+        let connection = &self.session.as_ref().expect("it was just made sure").connection;
         ledger::version(&place, connection)?;
         // A file that was restored from a copy comes without it.
         place.use_wal(connection)?;
         begin_immediate(&place, connection, "claim shards in")?;
-        let taken = take(&place, connection, request, &unsure);
+        let taken = take(&place, connection, request, &self.attempts);
         let rows = match taken {
             Ok(Ok(rows)) => rows,
             Ok(Err(fenced)) => {
@@ -72,14 +73,13 @@ impl SqliteHome {
                 return Ok(fenced);
             }
             Err(error) => {
-                self.unsure = unsure;
                 self.roll_back();
                 return Err(error);
             }
         };
+        // Where COMMIT or what follows fails, only the next claim can tell whether it took effect.
+        self.attempts.sent(&rows);
         if let Err(error) = connection.execute_batch("COMMIT") {
-            // Whether it took effect only the next claim can tell, and it must not take itself for a stranger.
-            self.unsure = held(&rows);
             self.session = None;
             return Err(fault::error(&place, "claim shards in", error));
         }
@@ -87,6 +87,7 @@ impl SqliteHome {
         let own: BTreeSet<&ShardId> = rows.iter().map(|row| &row.shard).collect();
         let positions = positions.into_iter().filter(|row| own.contains(&row.shard));
         let ledger = Ledger::claimed(request.pipeline, rows.iter().cloned(), positions)?;
+        self.attempts.answered(&ledger);
         self.owned = Some(Owned { pipeline: request.pipeline, shards: held(&rows) });
         self.lane.clone_from(&request.lane);
         crash::point("after_claim");
@@ -123,7 +124,7 @@ fn take(
     place: &super::Location,
     connection: &Connection,
     request: &ClaimRequest,
-    unsure: &BTreeMap<ShardId, Held>,
+    attempts: &Attempts,
 ) -> Result<Result<Vec<ShardRow>, Claim>> {
     let failed = |error| fault::error(place, "claim shards in", error);
     let shards: BTreeSet<&ShardId> = request.shards.iter().collect();
@@ -131,8 +132,7 @@ fn take(
     for shard in shards {
         let row = ledger::shard(place, connection, request.pipeline, shard)?;
         let row = row.ok_or_else(|| unknown(&format!("shard {shard} of pipeline {}", request.pipeline)))?;
-        let mine = unsure.get(shard).filter(|held| held.generation == row.generation && held.nonce == row.nonce);
-        match decide_claim(&row, mine.or(request.held.get(shard)).copied(), request.nonce) {
+        match decide_claim(&row, attempts.held(request, &row), request.nonce) {
             ClaimDecision::Take(row) => rows.push(row),
             ClaimDecision::Fenced { found } => return Ok(Err(Claim::Fenced { shard: shard.clone(), found })),
         }

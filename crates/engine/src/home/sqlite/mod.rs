@@ -8,6 +8,7 @@
 use crate::changes::TableSpec;
 use crate::codes;
 use crate::error::{Error, Result};
+use crate::home::attempts::Attempts;
 use crate::home::desk::Desk;
 use crate::home::{
     Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right,
@@ -98,15 +99,14 @@ struct SqliteHome {
     session: Option<Session>,
     presence: Option<Presence>,
     owned: Option<Owned>,
-    /// A claim whose COMMIT failed without saying whether it took effect.
-    unsure: BTreeMap<ShardId, Held>,
+    attempts: Attempts,
     lane: String,
 }
 
 impl SqliteHome {
     fn new(place: Arc<Location>, tables: Arc<Vec<TableSpec>>) -> Self {
         let lane = String::new();
-        Self { place, tables, session: None, presence: None, owned: None, unsure: BTreeMap::new(), lane }
+        Self { place, tables, session: None, presence: None, owned: None, attempts: Attempts::default(), lane }
     }
 
     /// The open session; opens the file where there is none. Refuses a file that was replaced since, and forgets it.
