@@ -48,6 +48,11 @@ impl Log {
         self.epochs.iter().find(|(epoch, _)| *epoch > leader_epoch).map_or(self.end(), |(_, start)| *start)
     }
 
+    /// The leader epoch in which the slot before an offset was written.
+    pub(super) fn epoch_before(&self, offset: u64) -> Option<i32> {
+        self.epochs.iter().rev().find(|(_, start)| *start < offset).map(|(epoch, _)| *epoch)
+    }
+
     pub(super) fn end(&self) -> u64 {
         self.slots.len() as u64
     }

@@ -64,8 +64,8 @@ pub struct Rules {
     pub whole: bool,
     /// Sources are compared with the ledger, and notice that a log became another one.
     pub verify: bool,
-    /// A source that begins to read knows the leader epoch of the last record, as far as the ledger does. Off: it notices a
-    /// truncation only by the records that it reads from then on.
+    /// A source knows the leader epoch before its position: from the ledger when it begins to read, and of markers too. Off: as
+    /// Onceflow's Kafka source, it knows only that of records, and only of those that it has read since it began.
     pub epochs: bool,
 }
 

@@ -1,8 +1,8 @@
 //! The fake source: reads the broker's logs as a Kafka consumer does, and meets what a consumer meets.
 //!
 //! As Onceflow's Kafka source it compares the topic's identity and leader epochs while it reads, and identity, ends and the last
-//! record when it verifies. In one thing it is stricter: it knows the leader epoch of the record before the first that it reads,
-//! for which librdkafka's simple consumer has no argument; see [`Rules::epochs`](super::Rules::epochs).
+//! record when it verifies. In one thing it is stricter: it always knows the leader epoch before its position. librdkafka's simple
+//! consumer cannot be told one to begin with, and tells none of markers; see [`Rules::epochs`](super::Rules::epochs).
 
 use super::broker::Log;
 use super::world::{Process, Shared, World, lock};
@@ -73,8 +73,10 @@ struct Cursor {
     until: Option<u64>,
     /// The topic that the ledger knows.
     identity: SourceIdentity,
-    /// The leader epoch of the record before.
+    /// The leader epoch before the position, where it is known.
     leader_epoch: Option<i32>,
+    /// The rule of the same name.
+    epochs: bool,
 }
 
 /// A call that the broker answers, or does not.
@@ -149,6 +151,7 @@ impl Source for SimSource {
             until: until.get(&row.partition).map(|end| end.get()),
             identity: row.identity.clone(),
             leader_epoch: row.leader_epoch.filter(|_| world.rules.epochs),
+            epochs: world.rules.epochs,
         };
         self.cursors = from.iter().map(|row| (row.partition.clone(), cursor(row))).collect();
         Ok(())
@@ -233,8 +236,11 @@ impl Cursor {
                 to += 1;
             }
         }
-        self.leader_epoch = leader_epoch.or(self.leader_epoch);
         self.next = to.max(from);
+        if self.epochs && self.next > from {
+            leader_epoch = log.epoch_before(self.next);
+        }
+        self.leader_epoch = leader_epoch.or(self.leader_epoch);
         let span = Span::new(Position::new(from), Position::new(self.next)).expect("reading goes forward");
         Batch { partition: partition.clone(), span, records, leader_epoch, file: None }
     }
