@@ -17,11 +17,14 @@ struct Curve<'a> {
     points: Vec<Point<'a>>,
 }
 
+/// How a point is measured.
+type Measure<'a> = Box<dyn Fn(&Point<'a>) -> Result<Outcome> + 'a>;
+
 /// A point: its name, its records, and how they are measured.
 struct Point<'a> {
     name: String,
     records: Records,
-    measure: Box<dyn Fn(&Point<'a>) -> Result<Outcome> + 'a>,
+    measure: Measure<'a>,
 }
 
 impl Curve<'_> {

@@ -50,8 +50,8 @@ impl HomeFactory for SimHomes {
 
     fn open(&self, _: Arc<Vec<TableSpec>>) -> Result<Box<dyn Home>> {
         let (world, process) = (self.world.clone(), self.process);
-        let unanswered = BTreeMap::new();
-        Ok(Box::new(SimHome { world, process, line: None, unanswered, owned: BTreeMap::new(), claim: 0 }))
+        let attempts = BTreeMap::new();
+        Ok(Box::new(SimHome { world, process, line: None, attempts, owned: BTreeMap::new(), claim: 0 }))
     }
 }
 
@@ -59,8 +59,8 @@ struct SimHome {
     world: Shared,
     process: Process,
     line: Option<Line>,
-    /// Claims whose COMMIT was sent and never answered.
-    unanswered: BTreeMap<ShardId, Vec<Held>>,
+    /// Claims that were sent and may stand in the ledger: those since the last that succeeded, and that one.
+    attempts: BTreeMap<ShardId, Vec<Held>>,
     owned: BTreeMap<ShardId, Held>,
     /// The number of the last claim, for the oracle.
     claim: u64,
@@ -173,7 +173,7 @@ impl SimHome {
             shards,
             nonce: request.nonce,
             held: request.held.clone(),
-            unanswered: self.unanswered.clone(),
+            attempts: self.attempts.clone(),
         };
         let (rows, positions) = match self.ask(Ask::Claim(Box::new(claim))).await? {
             Said::Claimed(rows, positions) => (rows, positions),
@@ -183,24 +183,33 @@ impl SimHome {
             }
         };
         self.remember(&rows);
-        let ledger = Ledger::claimed(request.pipeline, rows, positions)?;
+        let ledger = Ledger::claimed(request.pipeline, rows.clone(), positions)?;
         if lock(&self.world).rules.claim {
-            match self.ask(Ask::Commit(None)).await? {
-                Said::Done => lock(&self.world).check_answered((self.process, number), &ledger.held()),
-                said => return Err(failed(&said)),
-            }
+            self.done(Ask::Commit(None)).await?;
+            // Where this fails, the claim stands and the engine does not hear of it.
+            self.done(Ask::Announce).await?;
+            lock(&self.world).check_answered((self.process, number), &ledger.held());
         }
         self.claim = number;
-        self.unanswered.clear();
+        self.attempts.clear();
+        self.remember(&rows);
         self.owned = ledger.held();
         Ok(Claim::Owned(ledger))
+    }
+
+    /// Asks for what is answered with nothing but that it is done.
+    async fn done(&mut self, ask: Ask) -> Result<()> {
+        match self.ask(ask).await? {
+            Said::Done => Ok(()),
+            said => Err(failed(&said)),
+        }
     }
 
     /// Remembers a claim before its COMMIT is sent.
     fn remember(&mut self, rows: &[ShardRow]) {
         for row in rows {
             let held = Held { generation: row.generation, nonce: row.nonce };
-            self.unanswered.entry(row.shard.clone()).or_default().push(held);
+            self.attempts.entry(row.shard.clone()).or_default().push(held);
         }
     }
 
@@ -372,10 +381,11 @@ impl SimTransaction<'_> {
 
     /// What a driver does that repeats a transaction by itself: rows and COMMIT, on another connection.
     async fn send_again(&mut self, close: CloseAsk) {
-        let mut world = lock(&self.line.world);
-        let process = world.server.connections.get(&self.line.session).map_or(0, |connection| connection.process);
-        let session = world.connect(process);
-        drop(world);
+        let session = {
+            let mut world = lock(&self.line.world);
+            let process = world.server.connections.get(&self.line.session).map_or(0, |connection| connection.process);
+            world.connect(process)
+        };
         let mut line = Line { world: self.line.world.clone(), session, busy: false };
         // Whatever is answered, the first COMMIT is what is reported.
         let _ = line.ask(Ask::Write(std::mem::take(&mut self.rows))).await;

@@ -50,7 +50,7 @@ pub struct Rules {
     pub claim: bool,
     /// A claim says what it held, and gives way to a higher generation.
     pub fence: bool,
-    /// A claim counts as held what an earlier one of the same process wrote without getting an answer.
+    /// A claim counts as held what an earlier one of the same process wrote without the engine hearing of it.
     pub own_attempt: bool,
     /// An idle lane that reads another owner in its ledger claims. Off: the plain read is the answer, and it ends as fenced.
     pub idle: bool,
@@ -310,14 +310,17 @@ impl Simulation {
         (!lives.is_empty()).then(|| lock(&self.world).chance.pick(&lives))
     }
 
+    /// Starts the last process, which is to finish the work, where it does not live.
+    fn start_last(&mut self) {
+        if self.over.is_none() && self.last.is_none_or(|last| !self.lives.contains_key(&last)) {
+            self.last_lives += 1;
+            self.last = Some(self.start(true));
+        }
+    }
+
     fn act(&mut self, act: Act) {
         match act {
-            Act::Start if self.quiet => {
-                if self.over.is_none() && self.last.is_none_or(|last| !self.lives.contains_key(&last)) {
-                    self.last_lives += 1;
-                    self.last = Some(self.start(true));
-                }
-            }
+            Act::Start if self.quiet => self.start_last(),
             Act::Start if self.lives.len() < LIVES_MAX => drop(self.start(false)),
             Act::Start => {}
             Act::Kill if !self.quiet => self.kill(),

@@ -31,6 +31,8 @@ pub(super) enum Ask {
     Write(Vec<(usize, Row)>),
     /// Dead letters, commit row and COMMIT; of a claim only COMMIT.
     Commit(Option<Box<CloseAsk>>),
+    /// Names the session after what it has claimed.
+    Announce,
     Owned(BTreeMap<ShardId, Held>),
     Rollback,
 }
@@ -41,8 +43,8 @@ pub(super) struct ClaimAsk {
     pub(super) nonce: Nonce,
     /// What the engine says that it holds.
     pub(super) held: BTreeMap<ShardId, Held>,
-    /// Claims of this home that were never answered.
-    pub(super) unanswered: BTreeMap<ShardId, Vec<Held>>,
+    /// Claims of this home that may stand here.
+    pub(super) attempts: BTreeMap<ShardId, Vec<Held>>,
 }
 
 #[derive(Clone)]
@@ -137,7 +139,7 @@ impl World {
             return Ok(Said::Aborted);
         }
         match ask {
-            Ask::Register => Ok(Said::Done),
+            Ask::Register | Ask::Announce => Ok(Said::Done),
             Ask::Positions => Ok(Said::Positions(self.server.database.positions.values().cloned().collect())),
             Ask::Found(rows) => Ok(self.found(&rows)),
             Ask::Claim(claim) => self.claim(session, claim),
@@ -186,13 +188,13 @@ impl World {
                 return Ok(Said::Missing(shard.clone()));
             };
             let own = Held { generation: row.generation, nonce: row.nonce };
-            let unanswered = claim.unanswered.get(shard).into_iter().flatten().copied().find(|held| *held == own);
-            let unanswered = unanswered.filter(|_| self.rules.own_attempt);
+            let attempt = claim.attempts.get(shard).into_iter().flatten().copied().find(|held| *held == own);
+            let attempt = attempt.filter(|_| self.rules.own_attempt);
             let held = claim.held.get(shard).copied().filter(|_| self.rules.fence);
-            if unanswered.is_some() && held != Some(own) {
+            if attempt.is_some() && held != Some(own) {
                 self.seen.own_claims += 1;
             }
-            let held = unanswered.or(held);
+            let held = attempt.or(held);
             self.seen.restored_claims += u64::from(held.is_some_and(|held| held.generation > row.generation));
             match decide_claim(&row, held, claim.nonce) {
                 ClaimDecision::Take(row) => rows.push(row),
