@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::figures::{Figures, Sample};
 use crate::native;
-use crate::pipeline::{BALANCES, COLUMNS, INSERT_BALANCES, from_kafka, into_balances};
+use crate::pipeline::{BALANCES, COLUMNS, INSERT_BALANCES, from_kafka, into_balances, set};
 use crate::place::{Place, turn};
 use crate::rows::Rows;
 use crate::sections::tables::check_merged;
@@ -49,14 +49,22 @@ pub fn consume(place: &Place, figures: &mut Figures) -> Result<()> {
     place.by_turns("consume", figures, &mut turns)
 }
 
+/// So many records make several epochs of a merge.
+const MERGED_MIN: u64 = 2_000_000;
+
 /// Merge, beside consuming and decoding the two columns that it needs.
 pub fn merge(place: &Place, figures: &mut Figures) -> Result<()> {
     let (topic, rows) = (place.records.topic()?, place.records.rows);
+    // A quick run has too few records for two epochs of the size that they choose, and one commit makes no rate.
+    let epochs = if rows.count < MERGED_MIN { set("epoch.rows_max", rows.count / 4) } else { String::new() };
     let mut turns = [
         turn("consume and decode", || read_and_decode(place, topic, "consume and decode, two columns", TWO)),
         turn("merge", || {
             let database = place.server.database(BALANCES)?;
-            let sql = from_kafka(&place.broker, topic, COLUMNS) + &into_balances(&database.url) + INSERT_BALANCES;
+            let sql = epochs.clone()
+                + &from_kafka(&place.broker, topic, COLUMNS)
+                + &into_balances(&database.url)
+                + INSERT_BALANCES;
             let outcome = Subject::new("merge", sql, rows.count, Home::Postgres(&database)).run(place)?;
             check_merged(&database, &rows)?;
             outcome.sample("merge")
