@@ -8,26 +8,30 @@ use onceflow_core::{Held, Ledger, ShardId, ShardRow};
 use std::collections::BTreeMap;
 
 /// Claims that were sent and may stand in the ledger.
-#[derive(Default, Debug)]
-pub(super) struct Attempts(BTreeMap<ShardId, Vec<Held>>);
+#[derive(Clone, Default, Debug)]
+pub struct Attempts(BTreeMap<ShardId, Vec<Held>>);
 
 impl Attempts {
     /// What this process holds of a shard: one of its own attempts, where the ledger shows it, else what the engine says.
-    pub(super) fn held(&self, request: &ClaimRequest, found: &ShardRow) -> Option<Held> {
-        let own = of(found);
-        let mut attempts = self.0.get(&found.shard).into_iter().flatten();
-        attempts.find(|held| **held == own).or_else(|| request.held.get(&found.shard)).copied()
+    pub fn held(&self, request: &ClaimRequest, found: &ShardRow) -> Option<Held> {
+        self.own(found).or_else(|| request.held.get(&found.shard).copied())
+    }
+
+    /// The attempt that the ledger shows, where it shows one.
+    pub fn own(&self, found: &ShardRow) -> Option<Held> {
+        let attempts = self.0.get(&found.shard)?;
+        Some(of(found)).filter(|own| attempts.contains(own))
     }
 
     /// Remembers rows, before the claim's COMMIT is sent.
-    pub(super) fn sent<'a>(&mut self, rows: impl IntoIterator<Item = &'a ShardRow>) {
+    pub fn sent<'a>(&mut self, rows: impl IntoIterator<Item = &'a ShardRow>) {
         for row in rows {
             self.0.entry(row.shard.clone()).or_default().push(of(row));
         }
     }
 
     /// Forgets all attempts but the one that was answered.
-    pub(super) fn answered(&mut self, ledger: &Ledger) {
+    pub fn answered(&mut self, ledger: &Ledger) {
         self.0.clear();
         self.sent(ledger.shards());
     }

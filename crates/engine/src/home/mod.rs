@@ -12,8 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod attempts;
+pub mod attempts;
 pub mod desk;
 pub mod ephemeral;
 #[cfg(feature = "postgres")]

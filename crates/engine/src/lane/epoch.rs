@@ -354,20 +354,22 @@ mod tests {
     use onceflow_core::{Position, Span};
 
     /// A clock that moves only where somebody waits.
-    #[derive(Default)]
-    struct Clock(Arc<Mutex<Duration>>, Option<Instant>);
+    struct Clock {
+        began: Instant,
+        passed: Arc<Mutex<Duration>>,
+    }
 
     impl Clock {
         fn new() -> Arc<Self> {
-            Arc::new(Self(Arc::default(), Some(Instant::now())))
+            Arc::new(Self { began: Instant::now(), passed: Arc::default() })
         }
 
         fn pass(&self, millis: u64) {
-            *self.0.lock().unwrap() += Duration::from_millis(millis);
+            *self.passed.lock().unwrap() += Duration::from_millis(millis);
         }
 
         fn passed(&self) -> u128 {
-            self.0.lock().unwrap().as_millis()
+            self.passed.lock().unwrap().as_millis()
         }
     }
 
@@ -381,12 +383,12 @@ mod tests {
         }
 
         fn instant(&self) -> Instant {
-            self.1.expect("made by `new`") + *self.0.lock().unwrap()
+            self.began + *self.passed.lock().unwrap()
         }
 
         fn sleep(&self, time: Duration) -> Answer<'static, ()> {
-            let clock = self.0.clone();
-            Box::pin(async move { *clock.lock().unwrap() += time })
+            let passed = self.passed.clone();
+            Box::pin(async move { *passed.lock().unwrap() += time })
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub mod ambient;
 mod control;
 pub mod identity;
-pub mod memory;
+pub(crate) mod memory;
 pub mod observe;
 pub mod replay;
 pub mod retry;

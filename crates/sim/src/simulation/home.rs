@@ -6,13 +6,14 @@ use super::server::{Answered, Session, Ticket};
 use super::statement::{Ask, ClaimAsk, CloseAsk, MoveAsk, PIPELINE, Row, Said};
 use super::world::{Process, Shared, Wait, lock};
 use onceflow::changes::{Refusal, TableSpec, Unit, Work, Written};
+use onceflow::home::attempts::Attempts;
 use onceflow::home::desk::Desk;
 use onceflow::home::{
     Answer, Claim, ClaimRequest, Closing, CommitError, Done, Guarantee, Home, HomeFactory, Registered, Registration,
     Right, Transaction,
 };
 use onceflow::{Error, Kind, Result, codes};
-use onceflow_core::{Advance, Held, Ledger, Partition, PipelineId, PositionRow, ShardId, ShardRow};
+use onceflow_core::{Advance, Held, Ledger, Partition, PipelineId, PositionRow, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
@@ -50,8 +51,8 @@ impl HomeFactory for SimHomes {
 
     fn open(&self, _: Arc<Vec<TableSpec>>) -> Result<Box<dyn Home>> {
         let (world, process) = (self.world.clone(), self.process);
-        let attempts = BTreeMap::new();
-        Ok(Box::new(SimHome { world, process, line: None, attempts, owned: BTreeMap::new(), claim: 0 }))
+        let (attempts, owned) = (Attempts::default(), BTreeMap::new());
+        Ok(Box::new(SimHome { world, process, line: None, attempts, owned, claim: 0 }))
     }
 }
 
@@ -59,8 +60,7 @@ struct SimHome {
     world: Shared,
     process: Process,
     line: Option<Line>,
-    /// Claims that were sent and may stand in the ledger: those since the last that succeeded, and that one.
-    attempts: BTreeMap<ShardId, Vec<Held>>,
+    attempts: Attempts,
     owned: BTreeMap<ShardId, Held>,
     /// The number of the last claim, for the oracle.
     claim: u64,
@@ -182,8 +182,8 @@ impl SimHome {
                 return refused_claim(said);
             }
         };
-        self.remember(&rows);
-        let ledger = Ledger::claimed(request.pipeline, rows.clone(), positions)?;
+        self.attempts.sent(&rows);
+        let ledger = Ledger::claimed(request.pipeline, rows, positions)?;
         if lock(&self.world).rules.claim {
             self.done(Ask::Commit(None)).await?;
             // Where this fails, the claim stands and the engine does not hear of it.
@@ -191,8 +191,7 @@ impl SimHome {
             lock(&self.world).check_answered((self.process, number), &ledger.held());
         }
         self.claim = number;
-        self.attempts.clear();
-        self.remember(&rows);
+        self.attempts.answered(&ledger);
         self.owned = ledger.held();
         Ok(Claim::Owned(ledger))
     }
@@ -202,14 +201,6 @@ impl SimHome {
         match self.ask(ask).await? {
             Said::Done => Ok(()),
             said => Err(failed(&said)),
-        }
-    }
-
-    /// Remembers a claim before its COMMIT is sent.
-    fn remember(&mut self, rows: &[ShardRow]) {
-        for row in rows {
-            let held = Held { generation: row.generation, nonce: row.nonce };
-            self.attempts.entry(row.shard.clone()).or_default().push(held);
         }
     }
 

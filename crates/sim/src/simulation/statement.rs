@@ -6,6 +6,7 @@
 use super::bank::{Entry, REFUSED};
 use super::server::{Server, Session};
 use super::world::{Process, World};
+use onceflow::home::attempts::Attempts;
 use onceflow_core::{
     ClaimDecision, Counts, Generation, Held, MoveMismatch, Nonce, Partition, PipelineId, Position, PositionRow,
     ShardId, ShardRow, check_move, decide_claim, ledger::ShardMove, ledger::Step,
@@ -44,7 +45,7 @@ pub(super) struct ClaimAsk {
     /// What the engine says that it holds.
     pub(super) held: BTreeMap<ShardId, Held>,
     /// Claims of this home that may stand here.
-    pub(super) attempts: BTreeMap<ShardId, Vec<Held>>,
+    pub(super) attempts: Attempts,
 }
 
 #[derive(Clone)]
@@ -187,11 +188,9 @@ impl World {
             let Some(row) = self.server.database.shards.get(shard).cloned() else {
                 return Ok(Said::Missing(shard.clone()));
             };
-            let own = Held { generation: row.generation, nonce: row.nonce };
-            let attempt = claim.attempts.get(shard).into_iter().flatten().copied().find(|held| *held == own);
-            let attempt = attempt.filter(|_| self.rules.own_attempt);
+            let attempt = claim.attempts.own(&row).filter(|_| self.rules.own_attempt);
             let held = claim.held.get(shard).copied().filter(|_| self.rules.fence);
-            if attempt.is_some() && held != Some(own) {
+            if attempt.is_some() && held != attempt {
                 self.seen.own_claims += 1;
             }
             let held = attempt.or(held);

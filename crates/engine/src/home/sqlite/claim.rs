@@ -7,10 +7,10 @@ use crate::crash;
 use crate::error::{Error, Kind, Result};
 use crate::home::attempts::Attempts;
 use crate::home::{Claim, ClaimRequest};
-use onceflow_core::{ClaimDecision, Epoch, Held, Ledger, PipelineId, PositionRow, ShardId, ShardRow, decide_claim};
+use onceflow_core::{ClaimDecision, Epoch, Ledger, PipelineId, PositionRow, ShardId, ShardRow, decide_claim};
 use rusqlite::{Connection, params};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// How many events of claims a pipeline keeps.
 const CLAIM_EVENTS_MAX: i64 = 1_000;
@@ -88,7 +88,7 @@ impl SqliteHome {
         let positions = positions.into_iter().filter(|row| own.contains(&row.shard));
         let ledger = Ledger::claimed(request.pipeline, rows.iter().cloned(), positions)?;
         self.attempts.answered(&ledger);
-        self.owned = Some(Owned { pipeline: request.pipeline, shards: held(&rows) });
+        self.owned = Some(Owned { pipeline: request.pipeline, shards: ledger.held() });
         self.lane.clone_from(&request.lane);
         crash::point("after_claim");
         Ok(Claim::Owned(ledger))
@@ -153,10 +153,6 @@ fn record(connection: &Connection, request: &ClaimRequest, rows: &[ShardRow]) ->
     let generation = rows.iter().map(|row| row.generation.get()).max().unwrap_or(0);
     let detail = json!({ "lane": request.lane, "generation": generation, "shards": rows.len(), "named": named });
     ledger::event(connection, request.pipeline, "claim", &detail, None)
-}
-
-fn held(rows: &[ShardRow]) -> BTreeMap<ShardId, Held> {
-    rows.iter().map(|row| (row.shard.clone(), Held { generation: row.generation, nonce: row.nonce })).collect()
 }
 
 fn is_registered(connection: &Connection, pipeline: PipelineId) -> rusqlite::Result<bool> {

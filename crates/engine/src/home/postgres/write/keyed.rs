@@ -149,15 +149,19 @@ impl Keyed<'_> {
         let answers = self.client.query_raw(statement, arrays.iter()).await.map_err(failed)?;
         let answers: Vec<tokio_postgres::Row> =
             futures_util::TryStreamExt::try_collect(answers).await.map_err(failed)?;
-        keys.equal_to = (0..keys.bytes.len()).map(|row| u32::try_from(row).expect("fewer than 2^32 rows")).collect();
         let mut first_of = std::collections::BTreeMap::new();
         for (own, answer) in firsts.iter().zip(answers) {
             let first = usize::try_from(answer.get::<_, i64>(0) - 1).expect("the server counts from 1");
             first_of.insert(keys.written(*own), firsts[first]);
         }
-        let first = |row: &u32| first_of.get(keys.written(*row)).map(|first| (*row as usize, *first));
-        let found: Vec<_> = order.iter().filter_map(first).collect();
-        found.into_iter().for_each(|(row, first)| keys.equal_to[row] = first);
+        let all = 0..u32::try_from(keys.bytes.len()).expect("fewer than 2^32 rows");
+        let mut equal_to: Vec<u32> = all.collect();
+        for row in order {
+            if let Some(first) = first_of.get(keys.written(*row)) {
+                equal_to[*row as usize] = *first;
+            }
+        }
+        keys.equal_to = equal_to;
         Ok(())
     }
 
