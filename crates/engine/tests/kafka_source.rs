@@ -589,6 +589,54 @@ fn compaction_leaves_gaps_that_positions_move_over() {
 }
 
 #[test]
+fn a_log_that_lost_its_last_records_between_the_check_and_the_first_record_is_refused() {
+    let broker = broker!("unproven");
+    broker.create(1, &[]);
+    broker.produce(0, &["a", "b", "c"]);
+    let mut source = broker.source();
+    let found = source.discover().expect("it answers");
+    let bound = [(broker.partition(0), Position::new(2))].into();
+    source.seek(&[row(&found[0], 0)], &bound).expect("it seeks");
+    let began = Instant::now();
+    let (tail, leader_epoch) = loop {
+        assert!(began.elapsed() < WAIT);
+        if let Some(batch) = source.next(&LIMITS).expect("reading goes on").batches.first() {
+            break (batch.tail(), batch.leader_epoch);
+        }
+    };
+    assert!(tail.is_some_and(|tail| tail.offset.get() == 1) && leader_epoch.is_some());
+    let other_tail = Some(Tail { offset: Position::new(1), fingerprint: Fingerprint::new(7) });
+    let other_leader = leader_epoch.map(|epoch| epoch - 1);
+    let mut read_on = |tail, leader_epoch| {
+        source.seek(&[PositionRow { tail, leader_epoch, ..row(&found[0], 2) }], &BTreeMap::new()).expect("it seeks");
+        read_first(source.as_mut())
+    };
+    // The same leader wrote the next record; another one did, after the record that the ledger knows.
+    assert_eq!(read_on(tail, leader_epoch).expect("it is the same log"), 2);
+    assert_eq!(read_on(tail, other_leader).expect("it is the same log"), 2);
+    assert_eq!(read_on(tail, None).expect("it is the same log"), 2);
+    // Another one did, and the record that the ledger knows is not there.
+    let error = read_on(other_tail, other_leader).expect_err("records were replaced");
+    check_error(&error, Kind::Identity, "OF0411");
+    assert!(error.notes().iter().any(|note| note.contains("at 1,")), "{error:?}");
+    // What the ledger does not know cannot be compared.
+    assert_eq!(read_on(None, other_leader).expect("nothing to compare"), 2);
+}
+
+/// Reads until the first record, or an error.
+fn read_first(source: &mut dyn Source) -> Result<u64, Error> {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < WAIT, "nothing came");
+        for batch in source.next(&LIMITS)?.batches {
+            if let Some(record) = batch.records.iter().next() {
+                return Ok(record.offset.get());
+            }
+        }
+    }
+}
+
+#[test]
 fn many_partitions_share_one_queue() {
     let broker = broker!("many");
     broker.create(256, &[]);

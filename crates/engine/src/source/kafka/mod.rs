@@ -21,6 +21,7 @@ pub use properties::{Properties, Property, PropertyError, PropertyWarning, Trans
 use self::client::{Client, configuration, refused_setting};
 use self::reader::{Range, Reader, Trouble};
 use self::report::Reporter;
+use self::verify::Unproven;
 use super::{Fetch, FetchLimits, Found, Mismatch, Source, SourceFactory};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
@@ -233,6 +234,7 @@ struct Reading {
     reader: Reader,
     /// The topic ids that the ledger knows.
     identities: BTreeMap<Arc<str>, Arc<str>>,
+    unproven: Unproven,
 }
 
 impl Drop for KafkaSource {
@@ -403,7 +405,7 @@ impl Source for KafkaSource {
         client.serve();
         let reader = Reader::start(client.native(), &ranges)
             .map_err(|failure| Error::unavailable(codes::OF0416, failure.text))?;
-        self.reading = Some(Reading { reader, identities });
+        self.reading = Some(Reading { reader, identities, unproven: Unproven::new(from) });
         Ok(())
     }
 
@@ -417,10 +419,15 @@ impl Source for KafkaSource {
             return Err(error);
         }
         let reading = self.reading.as_mut().ok_or_else(not_sought)?;
+        let opened = if reading.unproven.is_empty() { Vec::new() } else { reading.reader.opened() };
         let batches = reading.reader.batches();
+        if let Err(error) = self.prove(&opened) {
+            self.reading = None;
+            return Err(error);
+        }
         if batches.is_empty() {
             // What was read before the trouble has been handed out by now.
-            if let Some(trouble) = reading.reader.trouble().cloned() {
+            if let Some(trouble) = self.reading.as_ref().and_then(|reading| reading.reader.trouble()).cloned() {
                 self.reading = None;
                 return Err(self.judge(&trouble));
             }

@@ -108,6 +108,12 @@ impl Reader {
         self.slots.batches()
     }
 
+    /// The leader epoch of the first record that was gathered of each partition; `None` where the broker tells none.
+    pub(super) fn opened(&self) -> Vec<(Partition, Option<i32>)> {
+        let slots = self.slots.touched.iter().map(|index| &self.slots.all[*index]);
+        slots.filter(|slot| !slot.records.is_empty()).map(|slot| (slot.partition.clone(), slot.first_epoch)).collect()
+    }
+
     /// Whether something was gathered.
     pub(super) fn has_gathered(&self) -> bool {
         !self.slots.touched.is_empty()
@@ -141,6 +147,8 @@ struct Slot {
     touched: bool,
     records: Records,
     leader_epoch: Option<i32>,
+    /// The leader epoch of the first record in `records`.
+    first_epoch: Option<i32>,
     /// The size of the last batch: what to make room for.
     expected: (usize, usize),
 }
@@ -156,6 +164,7 @@ impl Slot {
             touched: false,
             records: Records::default(),
             leader_epoch: None,
+            first_epoch: None,
             expected: (0, 0),
         }
     }
@@ -164,6 +173,7 @@ impl Slot {
         let span = Span::new(self.from, self.next).expect("a position only moves forward");
         self.from = self.next;
         self.touched = false;
+        self.first_epoch = None;
         self.expected = (self.records.len(), self.records.bytes());
         Batch {
             partition: self.partition.clone(),
@@ -290,6 +300,7 @@ impl Slots {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         if slot.records.is_empty() {
             slot.records = Records::with_capacity(slot.expected.0, slot.expected.1);
+            slot.first_epoch = message.leader_epoch();
         }
         slot.records.push(record);
         slot.leader_epoch = message.leader_epoch().or(slot.leader_epoch);
