@@ -10,8 +10,8 @@ use std::time::Duration;
 /// Limits and choices of a pipeline, from `SET`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `epoch.rows_max`: an epoch closes at so many records.
-    pub epoch_rows_max: usize,
+    /// `epoch.rows_max`: an epoch closes at so many records. Where nothing was set, what is written decides ([`Self::for_branch`]).
+    pub epoch_rows_max: Option<usize>,
     /// `epoch.bytes_max`: an epoch closes at so many bytes of keys and values.
     pub epoch_bytes_max: usize,
     /// `epoch.interval_max`: where set, an epoch is held open so long for more records.
@@ -26,6 +26,9 @@ pub struct Settings {
     pub only_groups: bool,
 }
 
+/// Records of an epoch where nothing else is said.
+const ROWS_MAX: usize = 100_000;
+
 /// Records of an epoch where a statement is executed for each of them and nothing else was set. A transaction that updates
 /// the same few rows over and over leaves a version of the row each time, and the next update has to pass all of them; only a
 /// commit lets the database clear them away.
@@ -39,20 +42,24 @@ impl Settings {
     /// The settings for a branch with these tables, and whether it makes nothing but groups.
     pub fn for_branch(&self, tables: &[TableSpec], only_groups: bool) -> Self {
         let statement = tables.iter().any(|table| matches!(table.mode, WriteMode::Statement { .. }));
-        let chosen = self.epoch_rows_max != Self::default().epoch_rows_max;
-        let epoch_rows_max = match (chosen, only_groups, statement) {
-            (false, true, _) => GROUPS_ROWS_MAX,
-            (false, false, true) => STATEMENT_ROWS_MAX,
-            _ => self.epoch_rows_max,
+        let usual = match (only_groups, statement) {
+            (true, _) => GROUPS_ROWS_MAX,
+            (false, true) => STATEMENT_ROWS_MAX,
+            (false, false) => ROWS_MAX,
         };
-        Self { epoch_rows_max, only_groups, ..self.clone() }
+        Self { epoch_rows_max: Some(self.epoch_rows_max.unwrap_or(usual)), only_groups, ..self.clone() }
+    }
+
+    /// An epoch closes at so many records.
+    pub fn rows_max(&self) -> usize {
+        self.epoch_rows_max.unwrap_or(ROWS_MAX)
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            epoch_rows_max: 100_000,
+            epoch_rows_max: None,
             epoch_bytes_max: 32 << 20,
             epoch_interval_max: None,
             lanes: 1,
@@ -91,4 +98,19 @@ pub struct Pipeline {
     pub branches: Vec<Branch>,
     /// Warnings that the text gave, to be said once.
     pub warnings: Vec<crate::Error>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_is_kept_even_where_it_is_the_usual_value() {
+        for (set, groups, rows) in
+            [(None, false, ROWS_MAX), (None, true, GROUPS_ROWS_MAX), (Some(ROWS_MAX), true, ROWS_MAX), (Some(7), true, 7)]
+        {
+            let settings = Settings { epoch_rows_max: set, ..Settings::default() };
+            assert_eq!(settings.for_branch(&[], groups).rows_max(), rows, "{set:?}");
+        }
+    }
 }

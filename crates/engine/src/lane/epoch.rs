@@ -128,7 +128,7 @@ impl Handover {
             state: Mutex::default(),
             room: Condvar::new(),
             ready: Notify::new(),
-            rows_max: settings.epoch_rows_max,
+            rows_max: settings.rows_max(),
             bytes_max: settings.epoch_bytes_max,
             interval: settings.epoch_interval_max,
             only_groups: settings.only_groups,
@@ -403,7 +403,7 @@ mod tests {
     }
 
     fn handover(only_groups: bool, clock: &Arc<Clock>) -> Handover {
-        let settings = Settings { epoch_rows_max: 100_000, only_groups, ..Settings::default() };
+        let settings = Settings { epoch_rows_max: Some(100_000), only_groups, ..Settings::default() };
         Handover::new(&settings, Vec::new(), clock.clone())
     }
 
@@ -453,7 +453,7 @@ mod tests {
     fn an_interval_ends_early_where_a_part_waits_for_room() {
         let clock = Clock::new();
         let settings =
-            Settings { epoch_rows_max: 100, epoch_interval_max: Some(Duration::from_secs(9)), ..Settings::default() };
+            Settings { epoch_rows_max: Some(100), epoch_interval_max: Some(Duration::from_secs(9)), ..Settings::default() };
         let handover = Handover::new(&settings, Vec::new(), clock.clone());
         assert!(handover.add(part(0, 60), handover.clock()).unwrap());
         assert!(matches!(handover.take().unwrap(), Taken::In(_)));

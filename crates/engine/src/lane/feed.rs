@@ -88,7 +88,7 @@ pub struct Start<'a> {
 pub fn limits(settings: &Settings) -> FetchLimits {
     let records_max = if settings.only_groups { FETCH_GROUPED_MAX } else { FETCH_RECORDS_MAX };
     FetchLimits {
-        records_max: records_max.min(settings.epoch_rows_max).max(1),
+        records_max: records_max.min(settings.rows_max()).max(1),
         bytes_max: FETCH_BYTES_MAX.min(settings.epoch_bytes_max).max(1),
         wait_max: FETCH_WAIT_MAX,
     }

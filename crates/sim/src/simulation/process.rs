@@ -76,7 +76,7 @@ fn pipeline(world: &Shared, process: Process) -> Pipeline {
     let held = lock(world);
     let faults = &held.faults;
     let settings = Settings {
-        epoch_rows_max: faults.epoch_rows,
+        epoch_rows_max: Some(faults.epoch_rows),
         epoch_interval_max: faults.interval,
         lanes: faults.lanes,
         ..Settings::default()

@@ -77,7 +77,7 @@ fn setting(key: &str, value: &Value, chosen: &mut Chosen, findings: &mut Finding
         "pipeline.name" => chosen.name = name(value, findings),
         "epoch.rows_max" => {
             let rows = read(key, value, "a whole number from 1 on", positive, findings);
-            settings.epoch_rows_max = rows.map_or(settings.epoch_rows_max, saturating);
+            settings.epoch_rows_max = rows.map(saturating).or(settings.epoch_rows_max);
         }
         "epoch.bytes_max" => {
             let size = |text: &str| value::size(text).filter(|size| *size > 0);

@@ -239,7 +239,7 @@ fn settings_reach_the_pipeline() {
     let pipeline = accept(&text).pipeline;
     let settings = &pipeline.settings;
     assert_eq!(pipeline.name, "payments");
-    assert_eq!((settings.epoch_rows_max, settings.epoch_bytes_max, settings.lanes), (1_000, 1 << 20, 4));
+    assert_eq!((settings.epoch_rows_max, settings.epoch_bytes_max, settings.lanes), (Some(1_000), 1 << 20, 4));
     assert_eq!((settings.dead_letters_max, settings.auto_create), (Some(7), true));
     assert_eq!(settings.epoch_interval_max, Some(std::time::Duration::from_millis(500)));
     assert_eq!(accept(&format!("{}{}{INSERT}", source(), target())).pipeline.name, "test");
