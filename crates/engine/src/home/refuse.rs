@@ -23,6 +23,10 @@ pub enum Stopped {
 
 /// What a home offers to the search. Every method runs in the open transaction.
 pub trait Attempt {
+    /// Units that are refused whatever else is written, where the database can be asked about all of them at once: each with what it
+    /// said of it when it was tried. By unit; may be incomplete, and empty. The transaction is as it was before the call.
+    fn sift<'a>(&'a mut self, units: &'a [Unit]) -> Answer<'a, Result<Vec<Refusal>, CommitError>>;
+
     /// Writes all rows of these units (sorted, distinct), all tables, under a savepoint: on `Refused` the transaction is as
     /// it was before the call. With `checked`, deferred constraints are checked at the end of the range as well.
     fn range<'a>(&'a mut self, units: &'a [Unit], checked: bool) -> Answer<'a, Result<Written, Stopped>>;
@@ -48,12 +52,24 @@ const STRIDE_MIN: usize = 64;
 /// refused for such a reason is tried once more behind the others, as long as that helps. What then is not refused is written
 /// again from the start without the rest, since of one key the last record counts, and not the last attempt.
 pub async fn write(attempt: &mut dyn Attempt, units: &[Unit], tables: usize) -> Result<Written, CommitError> {
+    let sifted = attempt.sift(units).await?;
+    let mut written = write_sifted(attempt, &without(units, &sifted), tables).await?;
+    written.refused.extend(sifted);
+    written.refused.sort_by_key(|refusal| refusal.unit);
+    Ok(written)
+}
+
+/// Units that are not among the refusals, which are sorted.
+fn without(units: &[Unit], refused: &[Refusal]) -> Vec<Unit> {
+    let is_out = |unit: &Unit| refused.binary_search_by_key(unit, |refusal| refusal.unit).is_ok();
+    units.iter().filter(|unit| !is_out(unit)).copied().collect()
+}
+
+async fn write_sifted(attempt: &mut dyn Attempt, units: &[Unit], tables: usize) -> Result<Written, CommitError> {
     let (written, checked) = all(attempt, units, tables).await?;
     let Some(refused) = retry(attempt, &written.refused, tables, checked).await? else { return Ok(written) };
     attempt.restart().await?;
-    let out = |unit: &&Unit| refused.binary_search_by_key(*unit, |refusal| refusal.unit).is_err();
-    let rest: Vec<Unit> = units.iter().filter(out).copied().collect();
-    let (mut written, _) = all(attempt, &rest, tables).await?;
+    let (mut written, _) = all(attempt, &without(units, &refused), tables).await?;
     written.refused.extend(refused);
     written.refused.sort_by_key(|refusal| refusal.unit);
     Ok(written)
@@ -201,12 +217,14 @@ mod tests {
         names: fn(usize) -> Option<usize>,
         tried: usize,
         there: Vec<Unit>,
+        /// Which of the bad ones the table finds at once.
+        sifts: fn(usize) -> bool,
     }
 
     impl Table {
         fn new(count: usize, bad: &[usize], names: fn(usize) -> Option<usize>) -> Self {
             let units = Lineage::units_for_tests(count);
-            Self { bad: bad.iter().copied().collect(), units, names, tried: 0, there: Vec::new() }
+            Self { bad: bad.iter().copied().collect(), units, names, tried: 0, there: Vec::new(), sifts: |_| false }
         }
 
         fn number(&self, unit: Unit) -> usize {
@@ -232,6 +250,12 @@ mod tests {
     }
 
     impl Attempt for Table {
+        fn sift<'a>(&'a mut self, units: &'a [Unit]) -> Answer<'a, Result<Vec<Refusal>, CommitError>> {
+            let found = self.bad.iter().filter(|bad| (self.sifts)(**bad)).map(|bad| self.units[*bad]);
+            let found = found.filter(|unit| units.contains(unit)).map(|unit| *self.refusal(unit)).collect();
+            Box::pin(std::future::ready(Ok(found)))
+        }
+
         fn range<'a>(&'a mut self, units: &'a [Unit], _: bool) -> Answer<'a, Result<Written, Stopped>> {
             Box::pin(std::future::ready(self.write(units)))
         }
@@ -259,7 +283,11 @@ mod tests {
 
     /// Writes all units, checks what is there and what is refused, and says how many rows were tried for each unit.
     fn check(count: usize, bad: &[usize], names: fn(usize) -> Option<usize>) -> usize {
-        let mut table = Table::new(count, bad, names);
+        check_table(Table::new(count, bad, names), bad)
+    }
+
+    fn check_table(mut table: Table, bad: &[usize]) -> usize {
+        let count = table.units.len();
         let units = table.units.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let written = runtime.block_on(write(&mut table, &units, 1)).expect("nothing is lost");
@@ -270,6 +298,15 @@ mod tests {
         assert_eq!(table.there, good, "each once, in order");
         assert_eq!(written.rows, [good.len() as u64]);
         table.tried.div_ceil(count)
+    }
+
+    #[test]
+    fn what_is_found_at_once_is_not_tried_again_and_the_rest_is_found_as_ever() {
+        let bad: Vec<_> = (0..10_000).step_by(100).collect();
+        let table = |sifts| Table { sifts, ..Table::new(10_000, &bad, Some) };
+        assert_eq!(check_table(table(|_| true), &bad), 1);
+        assert!(check_table(table(|bad| bad % 200 == 0), &bad) > 1, "half of them were not found");
+        assert!(check_table(table(|_| false), &bad) > 1);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) struct Search<'a> {
 
 /// A row with its unit; in the order in which rows are looked up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Entry {
+pub(super) struct Entry {
     unit: Unit,
     table: u32,
     row: u32,
@@ -89,6 +89,11 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
+    /// Whether everything was tried, and refused for a reason that concerns a row alone.
+    pub(super) fn is_refused_alone(&self) -> bool {
+        matches!(&self.whole, Some(Err(reason)) if reason.alone)
+    }
+
     /// Begins a search that does not try everything at once, because some rows are known not to fit.
     pub async fn begin(&mut self) -> Result<(), CommitError> {
         self.undo("SAVEPOINT onceflow_rows").await
@@ -113,7 +118,7 @@ impl<'a> Search<'a> {
         units
     }
 
-    async fn undo(&self, sql: &str) -> Result<(), CommitError> {
+    pub(super) async fn undo(&self, sql: &str) -> Result<(), CommitError> {
         self.client.batch_execute(sql).await.map_err(super::failure::lost)
     }
 
@@ -222,7 +227,7 @@ impl<'a> Search<'a> {
         Ok(self.check.clone().unwrap_or_default())
     }
 
-    fn refusal(&self, units: &[Unit], reason: Reason) -> Refusal {
+    pub(super) fn refusal(&self, units: &[Unit], reason: Reason) -> Refusal {
         let unit = units[0];
         // Of many units none is to blame yet, and nobody looks at the row.
         let row = if units.len() == 1 { self.row_of(unit, reason.table) } else { None };
@@ -304,7 +309,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn in_write_order(&self, unit: Unit) -> Vec<Entry> {
+    pub(super) fn in_write_order(&self, unit: Unit) -> Vec<Entry> {
         let mut entries = self.entries(&[unit]);
         let place = |entry: &Entry| self.load.order.iter().position(|table| *table == entry.table as usize);
         entries.sort_by_key(|entry| (place(entry), entry.row));
@@ -348,7 +353,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn row_statement(&self, entry: Entry) -> (usize, Statement, Vec<Parameter>) {
+    pub(super) fn row_statement(&self, entry: Entry) -> (usize, Statement, Vec<Parameter>) {
         let table = entry.table as usize;
         let rows = &self.load.tables[table];
         let (block, row) = rows.find(entry.row as usize);
@@ -373,10 +378,21 @@ impl<'a> Search<'a> {
 
 fn unexpected(table: usize, expected: u64, touched: u64) -> Reason {
     let why = format!("the statement touched {touched} rows, and 'write.expect-rows' is {expected}");
-    Reason { table, code: codes::OF0751, sqlstate: String::new(), why, row: None }
+    Reason { table, code: codes::OF0751, sqlstate: String::new(), why, row: None, alone: false }
 }
 
 impl Attempt for Search<'_> {
+    fn sift<'a>(&'a mut self, units: &'a [Unit]) -> Answer<'a, Result<Vec<Refusal>, CommitError>> {
+        Box::pin(async move {
+            let refused = self.sifted(units).await?;
+            if !refused.is_empty() {
+                // It was about all units, and these are out now.
+                self.whole = None;
+            }
+            Ok(refused)
+        })
+    }
+
     fn range<'a>(&'a mut self, units: &'a [Unit], checked: bool) -> Answer<'a, Result<Written, Stopped>> {
         Box::pin(self.try_range(units, checked))
     }

@@ -9,6 +9,7 @@ use crate::crash;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt as _;
 use std::error::Error as StdError;
+use std::ops::Range;
 use std::pin::pin;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
@@ -36,6 +37,26 @@ pub(super) async fn copy(
     blocks: &[Block],
     picks: Picks<'_>,
 ) -> Result<u64, Error> {
+    stream(client, statement, blocks, picks, false).await
+}
+
+/// The same with the row's number, from 0, as an `int4` before its columns.
+pub(super) async fn copy_numbered(
+    client: &Client,
+    statement: &Statement,
+    blocks: &[Block],
+    picks: Picks<'_>,
+) -> Result<u64, Error> {
+    stream(client, statement, blocks, picks, true).await
+}
+
+async fn stream(
+    client: &Client,
+    statement: &Statement,
+    blocks: &[Block],
+    picks: Picks<'_>,
+    numbered: bool,
+) -> Result<u64, Error> {
     let sink: CopyInSink<Bytes> = client.copy_in(statement).await?;
     let mut sink = pin!(sink);
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
@@ -44,7 +65,7 @@ pub(super) async fn copy(
     for block in blocks {
         let end = end_of(block, picks);
         while at < end {
-            at = fill(block, picks, at, end, &mut chunk);
+            at = fill(block, picks, at..end, numbered, &mut chunk);
             if chunk.len() >= CHUNK_BYTES {
                 let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4));
                 sink.send(Bytes::from(full)).await?;
@@ -67,15 +88,21 @@ fn end_of(block: &Block, picks: Picks<'_>) -> usize {
 }
 
 /// Encodes rows until the chunk is full; answers where to go on.
-fn fill(block: &Block, picks: Picks<'_>, from: usize, end: usize, chunk: &mut Vec<u8>) -> usize {
-    let count = i16::try_from(block.encoders.len()).expect("a table has at most 1,600 columns").to_be_bytes();
-    let mut at = from;
-    while at < end && chunk.len() < CHUNK_BYTES {
+fn fill(block: &Block, picks: Picks<'_>, places: Range<usize>, numbered: bool, chunk: &mut Vec<u8>) -> usize {
+    let count = block.encoders.len() + usize::from(numbered);
+    let count = i16::try_from(count).expect("a table has at most 1,600 columns").to_be_bytes();
+    let mut at = places.start;
+    while at < places.end && chunk.len() < CHUNK_BYTES {
         let row = match picks {
             Picks::All => at,
             Picks::Some(picks) => picks[at] as usize,
         } - block.base;
         chunk.extend_from_slice(&count);
+        if numbered {
+            let number = i32::try_from(block.base + row).expect("an epoch has fewer than 2^31 rows");
+            chunk.extend_from_slice(&4_i32.to_be_bytes());
+            chunk.extend_from_slice(&number.to_be_bytes());
+        }
         for encoder in &block.encoders {
             encoder.put(row, chunk);
         }

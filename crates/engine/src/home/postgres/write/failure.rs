@@ -24,6 +24,8 @@ pub(super) struct Reason {
     pub why: String,
     /// The row, where the server named one: among the table's rows, once [`Failure::in_copy`] has looked it up.
     pub row: Option<usize>,
+    /// Whether the row is refused whatever else is written: by a condition of the table, and not by what a trigger does.
+    pub alone: bool,
 }
 
 impl Failure {
@@ -36,6 +38,7 @@ impl Failure {
                 sqlstate: db.code().code().to_owned(),
                 why: words(db),
                 row: None,
+                alone: is_about_the_row(db),
             }),
             _ => Self::Lost(lost(error)),
         }
@@ -104,6 +107,14 @@ fn refuses_row(db: &DbError) -> bool {
         "42" => code == "42501" && db.routine() == Some("ExecWithCheckOptions"),
         _ => !is_standard(class),
     }
+}
+
+/// CHECK and NOT NULL of the row itself. What happens in a function has a context; a COPY's own is the line alone.
+fn is_about_the_row(db: &DbError) -> bool {
+    let context = db.where_().unwrap_or_default();
+    matches!(db.code().code(), "23514" | "23502")
+        && db.routine() != Some("exec_stmt_raise")
+        && (context.is_empty() || context.starts_with("COPY ") && context.lines().count() == 1)
 }
 
 /// Classes that the server itself uses; others are somebody's own.

@@ -119,6 +119,7 @@ impl Keyed<'_> {
                     self.spec.columns[column].name
                 ),
                 row: None,
+                alone: false,
             }),
             Uncombined::Broken(error) => {
                 let message = format!("rows of '{}' cannot be combined", self.spec.name);

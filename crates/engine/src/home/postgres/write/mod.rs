@@ -2,7 +2,7 @@
 //!
 //! Owns everything about target tables. Does not own the transaction: the ledger has moved before [`Writer::write`] and
 //! COMMIT comes after it. Reading order: `catalog` and `check` (what is there, and whether it fits), `types`, `encode`, `vet`
-//! (values), `sql`, `tables` (statements), `rows`, `copy`, `keyed`, `merge` (the ways in), `attempt`, `failure` (refusals).
+//! (values), `sql`, `tables` (statements), `rows`, `copy`, `keyed`, `merge` (the ways in), `attempt`, `sieve`, `failure` (refusals).
 //!
 //! NULL in merges counts as nothing, as in SQL's aggregates; only `last` and `first` take it like any other value.
 
@@ -18,6 +18,7 @@ mod merge;
 mod names;
 mod rows;
 mod send;
+mod sieve;
 mod sql;
 mod statement;
 mod tables;

@@ -2,6 +2,7 @@
 
 use super::catalog::{self, Relation};
 use super::copy::can_unnest;
+use super::sieve::Sieve;
 use super::sql::Text;
 use super::statement;
 use super::types::Target;
@@ -51,6 +52,7 @@ pub(super) struct Statements {
     /// Which keys the server holds equal, where their bytes do not say.
     pub first_equal: Option<Statement>,
     pub optimism: Optimism,
+    pub sieve: Sieve,
 }
 
 /// The session's temporary table for a target.
@@ -113,7 +115,7 @@ pub(super) async fn prepare(client: &Client, spec: &TableSpec, number: usize, ma
     let targets = check::targets(spec, &relation)?;
     let stage = format!("pg_temp.{}", names::quoted(&format!("onceflow_stage_{number}")));
     let text = Text { spec, relation: &relation, targets: &targets, stage };
-    let statements = Maker { client, text: &text, may_stage }.statements().await?;
+    let statements = Maker { client, text: &text, may_stage, number }.statements().await?;
     Ok(Table { targets, way: Way::Rows(Box::new(statements)) })
 }
 
@@ -136,6 +138,7 @@ struct Maker<'a> {
     client: &'a Client,
     text: &'a Text<'a>,
     may_stage: bool,
+    number: usize,
 }
 
 impl Maker<'_> {
@@ -157,6 +160,7 @@ impl Maker<'_> {
             delete_unnest: self.when(deletes && key_unnests, || text.delete_unnest()).await?,
             first_equal: self.when(loose, || text.first_equal()).await?,
             optimism: Optimism::default(),
+            sieve: Sieve::new(spec, relation, self.number),
         })
     }
 
