@@ -20,12 +20,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sends rows from number 0 on, so many a second, until all are sent or [`Self::finish`] is called. Nothing lingers: a
-    /// record leaves when it is sent.
+    /// Sends rows from number 0 on, so many a second, until all are sent or [`Self::finish`] is called, by a producer with its
+    /// default settings: librdkafka lets records linger for 5 ms, so that those of one moment share a request.
     pub fn start(broker: &Broker, topic: &str, partitions: u32, rows: Rows, per_second: f64) -> Result<Self> {
         let sent: Arc<Vec<AtomicU64>> = Arc::new((0..rows.count).map(|_| AtomicU64::new(0)).collect());
         let stop = Arc::new(AtomicBool::new(false));
-        let producer = broker.producer(&[("linger.ms", "0")])?;
+        let producer = broker.producer(&[])?;
         let (began, topic) = (Instant::now(), topic.to_owned());
         let (times, stopped) = (sent.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
