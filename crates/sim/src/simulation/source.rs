@@ -2,7 +2,8 @@
 //!
 //! As Onceflow's Kafka source it compares the topic's identity and leader epochs while it reads, and identity, ends and the last
 //! record when it verifies. In one thing it is stricter: it always knows the leader epoch before its position. librdkafka's simple
-//! consumer cannot be told one to begin with, and tells none of markers; see [`Rules::epochs`](super::Rules::epochs).
+//! consumer cannot be told one to begin with, and tells none of markers; the Kafka source reads the last consumed record again where the
+//! first record's epoch is another one. See [`Rules::epochs`](super::Rules::epochs).
 
 use super::broker::Log;
 use super::world::{Process, Shared, World, lock};
