@@ -1,6 +1,7 @@
 //! All rows that a table's own conditions refuse, found at once, and then refused by the server itself.
 //!
-//! A row that violates a CHECK or NOT NULL is refused whatever else is written. Looking for such rows one after the other costs round
+//! A row that violates a CHECK or NOT NULL is refused whatever else is written, unless it is combined with what is there, or a trigger
+//! changes it first; such tables have no sieve. Looking for refused rows one after the other costs round
 //! trips for each. So the rows are copied once more, into a temporary table like the target, with the reverse of the conditions as
 //! the COPY's own WHERE: what arrives there is under suspicion. Each suspect is then tried alone and taken back, many of
 //! them on their way together. Only what the server refuses for such a reason counts as refused; a suspicion decides nothing.
@@ -12,7 +13,7 @@ use super::failure::Failure;
 use super::names::{list, qualified, quoted};
 use super::send::{Sent, send};
 use super::tables::Way;
-use crate::changes::{Refusal, TableSpec, Unit};
+use crate::changes::{Refusal, TableSpec, Unit, WriteMode};
 use crate::home::CommitError;
 use std::collections::{BTreeSet, VecDeque};
 use tokio_postgres::{Client, Error, Statement};
@@ -20,14 +21,22 @@ use tokio_postgres::{Client, Error, Statement};
 /// Suspects that are on their way at the same time.
 const IN_FLIGHT_MAX: usize = 128;
 
-/// Written columns may be NULL in a condition that is not about them; one that is about others cannot be asked here.
+/// One about columns that are not written cannot be asked here. One with a function or operator of the user's may look at other
+/// rows, and then a row that it refuses alone may be accepted behind another; what the server brings along does not.
 const CONDITIONS: &str = "\
 SELECT pg_catalog.pg_get_expr(c.conbin, c.conrelid) FROM pg_catalog.pg_constraint c \
 WHERE c.conrelid = $1 AND c.contype = 'c' AND NOT EXISTS ( \
   SELECT FROM unnest(c.conkey) AS k(number) \
   LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number \
   WHERE a.attname IS NULL OR a.attname::text <> ALL ($2)) \
+AND NOT EXISTS ( \
+  SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = c.oid \
+  AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass)) \
 ORDER BY c.conname";
+
+/// Whether something may change a row before its conditions are asked: a trigger FOR EACH ROW (1) BEFORE (2).
+const CHANGED: &str = "\
+SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND (tgtype & 3) = 3)";
 
 /// A target table's conditions, as a temporary table with a filter.
 #[derive(Debug)]
@@ -66,15 +75,21 @@ impl Sieve {
             qualified(&relation.schema, &relation.table),
         );
         let name = format!("pg_temp.{}", quoted(&table));
-        Self { relation: relation.oid, columns, not_null, name, create, filter: Filter::Unknown }
+        let filter = match spec.mode {
+            WriteMode::Merge(_) | WriteMode::Statement { .. } => Filter::Absent,
+            WriteMode::Append | WriteMode::Upsert | WriteMode::InsertIgnore => Filter::Unknown,
+        };
+        Self { relation: relation.oid, columns, not_null, name, create, filter }
+    }
+
+    /// Whether a refusal by this table's conditions depends on nothing but the row.
+    fn decides(&self) -> bool {
+        matches!(self.filter, Filter::Known(_))
     }
 
     async fn filter(&mut self, client: &Client) -> Result<Option<String>, Error> {
         if let Filter::Unknown = self.filter {
-            let rows = client.query(CONDITIONS, &[&self.relation, &self.columns]).await?;
-            let violated = rows.iter().map(|row| format!("({}) IS FALSE", row.get::<_, String>(0)));
-            let missing = self.not_null.iter().map(|name| format!("{name} IS NULL"));
-            let parts: Vec<String> = violated.chain(missing).collect();
+            let parts = self.conditions(client).await?;
             self.filter = match parts.is_empty() {
                 true => Filter::Absent,
                 false => Filter::Known(parts.join(" OR ")),
@@ -84,6 +99,17 @@ impl Sieve {
             Filter::Known(filter) => Some(filter.clone()),
             Filter::Unknown | Filter::Absent => None,
         })
+    }
+
+    /// What is true of a row that is refused.
+    async fn conditions(&self, client: &Client) -> Result<Vec<String>, Error> {
+        if client.query_one(CHANGED, &[&self.relation]).await?.get(0) {
+            return Ok(Vec::new());
+        }
+        let rows = client.query(CONDITIONS, &[&self.relation, &self.columns]).await?;
+        let violated = rows.iter().map(|row| format!("({}) IS FALSE", row.get::<_, String>(0)));
+        let missing = self.not_null.iter().map(|name| format!("{name} IS NULL"));
+        Ok(violated.chain(missing).collect())
     }
 
     fn copy(&self, filter: &str) -> String {
@@ -132,10 +158,8 @@ impl Search<'_> {
         }
         let sieve = &mut statements.sieve;
         let Some(filter) = sieve.filter(client).await.map_err(super::failure::lost)? else { return Ok(Vec::new()) };
-        let create = format!(
-            "SAVEPOINT onceflow_sieve; {}; RELEASE onceflow_sieve; SAVEPOINT onceflow_sieve",
-            sieve.create
-        );
+        let create =
+            format!("SAVEPOINT onceflow_sieve; {}; RELEASE onceflow_sieve; SAVEPOINT onceflow_sieve", sieve.create);
         let (copy, suspects) = (sieve.copy(&filter), sieve.suspects());
         let asked = ask(client, &create, &copy, &suspects, &self.load.tables[table].blocks).await;
         if let Err(error) = &asked {
@@ -172,6 +196,10 @@ impl Search<'_> {
         Ok(refused)
     }
 
+    fn decides(&self, table: usize) -> bool {
+        matches!(&self.tables[table].way, Way::Rows(statements) if statements.sieve.decides())
+    }
+
     async fn judged(
         &self,
         unit: Unit,
@@ -186,7 +214,9 @@ impl Search<'_> {
         }
         trial.undo.answer().await.map_err(super::failure::lost)?;
         match first.map(|(table, error)| Failure::of(error, table)) {
-            Some(Failure::Refused(reason)) if reason.alone => Ok(Some(self.refusal(&[unit], reason))),
+            Some(Failure::Refused(reason)) if reason.alone && self.decides(reason.table) => {
+                Ok(Some(self.refusal(&[unit], reason)))
+            }
             Some(Failure::Lost(lost)) => Err(lost),
             Some(Failure::Refused(_)) | None => Ok(None),
         }
@@ -203,10 +233,8 @@ impl<'a> Search<'a> {
     async fn try_and_undo(
         &mut self,
         unit: Unit,
-    ) -> Trial<
-        impl Future<Output = Result<u64, Error>> + use<'a>,
-        impl Future<Output = Result<(), Error>> + use<'a>,
-    > {
+    ) -> Trial<impl Future<Output = Result<u64, Error>> + use<'a>, impl Future<Output = Result<(), Error>> + use<'a>>
+    {
         let client = self.client;
         let mut rows = Vec::new();
         for entry in self.in_write_order(unit) {

@@ -1,6 +1,7 @@
 //! Rows that the database refuses: found, left out with their records, everything else in; and what is no row's fault.
 
 use super::*;
+use crate::changes::MergeOp;
 use crate::error::Kind;
 use std::collections::BTreeSet;
 
@@ -76,7 +77,9 @@ fn conditions_that_can_be_asked_at_once_and_such_that_cannot_refuse_the_same_row
             // About a column that is not written, and about one that is.
             format!("CREATE TABLE b ({key}, v bigint, w int DEFAULT 7 CHECK (w = 7), CHECK ({not_bad}))"),
             format!("CREATE TABLE b ({key}, v bigint, w int DEFAULT 7, CHECK ({not_bad} OR w <> 7))"),
-            format!("CREATE TABLE b ({key}, v bigint, w bigint GENERATED ALWAYS AS (k) STORED CHECK (w NOT IN (3, 500, 501)))"),
+            format!(
+                "CREATE TABLE b ({key}, v bigint, w bigint GENERATED ALWAYS AS (k) STORED CHECK (w NOT IN (3, 500, 501)))"
+            ),
             // Names that the temporary table has to avoid or quote.
             format!("CREATE TABLE b ({key}, v bigint, row int, \"O'K\" int, CHECK ({not_bad}))"),
             // About the row as a whole.
@@ -105,7 +108,7 @@ async fn check_conditions_of(lab: &Lab, create: &str, refused: &[(i64, &str)]) {
 }
 
 #[test]
-fn a_suspicion_decides_nothing() {
+fn a_row_that_something_changes_or_that_depends_on_others_is_refused_only_where_it_is_refused_among_them() {
     lab("suspicion", async |lab| {
         // Some rows look bad and are mended by a trigger; others look good and are spoilt by it.
         let create = "CREATE TABLE b (k bigint PRIMARY KEY, v bigint, CHECK (v <> 30 AND v <> 7000 AND v <> 8000));
@@ -118,6 +121,65 @@ fn a_suspicion_decides_nothing() {
         assert_eq!(offsets(&work, &written), [105, 800, 900]);
         assert_eq!(lab.rows("SELECT v FROM b WHERE k = 3").await, ["(31)"]);
         assert_eq!(lab.rows("SELECT count(*) FROM b").await, ["(997)"]);
+
+        // A condition that asks for other rows: 700 needs 699, which goes in before it, and 900 needs one that never comes.
+        lab.sql("DROP TABLE b; DROP FUNCTION mend").await;
+        let create = "CREATE TABLE b (k bigint PRIMARY KEY, v bigint);
+            CREATE FUNCTION fits(k bigint) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+            RETURN k NOT IN (700, 900) OR EXISTS (SELECT FROM b WHERE b.k = fits.k - 1 AND fits.k = 700); END $$;
+            ALTER TABLE b ADD CHECK (fits(k)), ADD CHECK (k <> 3)";
+        lab.sql(create).await;
+        let written = lab.write_once(&[ints("b", &["k", "v"], 1, WriteMode::Upsert)], &work).await;
+        assert_eq!(offsets(&work, &written), [103, 1_000]);
+    });
+}
+
+#[test]
+fn a_row_that_is_combined_with_what_is_there_is_refused_only_where_the_sum_is() {
+    lab("sums", async |lab| {
+        lab.sql("CREATE TABLE b (k bigint PRIMARY KEY, v bigint CHECK (v >= 0))").await;
+        // Of each key +10 and then -5, but of key 7 twice -5.
+        let keys = int_column((0..1_000).map(|row| row / 2));
+        let values = int_column((0..1_000).map(|row| if row % 2 == 0 && row != 14 { 10 } else { -5 }));
+        let work = work(vec![set(0, batch(vec![keys, values]))]);
+        let merge = WriteMode::Merge(vec![None, Some(MergeOp::Sum)]);
+        let written = lab.write_once(&[ints("b", &["k", "v"], 1, merge)], &work).await;
+        assert_eq!(offsets(&work, &written), [114, 115]);
+        assert_eq!(lab.rows("SELECT count(*), sum(v) FROM b").await, ["(499,2495)"]);
+    });
+}
+
+/// `ON CONFLICT` alone would check −5 as a balance of its own.
+#[test]
+fn what_is_taken_from_a_balance_is_checked_as_the_balance_that_is_left() {
+    lab("taken", async |lab| {
+        lab.sql("CREATE DOMAIN amount AS bigint CHECK (VALUE >= 0)").await;
+        let parts = "CREATE TABLE b (k bigint PRIMARY KEY, v bigint) PARTITION BY RANGE (k);
+            CREATE TABLE b1 PARTITION OF b FOR VALUES FROM (0) TO (100);
+            CREATE TABLE b2 (k bigint NOT NULL, v bigint CHECK (v >= 0)); ALTER TABLE b ATTACH PARTITION b2 DEFAULT;
+            ALTER TABLE b1 ADD CHECK (v >= 0)";
+        for create in [
+            "CREATE TABLE b (k bigint PRIMARY KEY, v bigint CHECK (v >= 0))",
+            "CREATE TABLE b (k bigint PRIMARY KEY, v amount)",
+            parts,
+        ] {
+            // Few rows go by arrays, many by the temporary table, and one by one where some are refused.
+            for count in [1, 20, 3_000] {
+                lab.sql(&format!("DROP TABLE IF EXISTS b; {create}")).await;
+                lab.sql(&format!("INSERT INTO b SELECT k, 7 FROM generate_series(1, {count}) AS k")).await;
+                let merge = WriteMode::Merge(vec![None, Some(MergeOp::Sum)]);
+                let mut writer = lab.writer(&[ints("b", &["k", "v"], 1, merge)]).await;
+                // Key 0 is not there, and 5 cannot be taken from nothing.
+                let work = work(vec![set(0, batch(vec![int_column(0..=count), int_column((0..=count).map(|_| -5))]))]);
+                let written = lab.write(&mut writer, &work).await;
+                assert_eq!(offsets(&work, &written), [100], "{create}, {count} rows");
+                assert_eq!(written.refused[0].sqlstate, "23514");
+                assert_eq!(lab.rows("SELECT count(*), min(v), max(v) FROM b").await, [format!("({count},2,2)")]);
+                let written = lab.write(&mut writer, &work).await;
+                assert_eq!(written.refused.len(), usize::try_from(count).unwrap() + 1, "{create}");
+                assert_eq!(lab.rows("SELECT count(*), min(v), max(v) FROM b").await, [format!("({count},2,2)")]);
+            }
+        }
     });
 }
 
