@@ -25,6 +25,8 @@ pub(super) struct Relation {
     pub rules: bool,
     /// Whether a partition lies on another server.
     pub foreign_partition: bool,
+    /// Whether values are checked: by the table, by a partition, or by a column's domain.
+    pub checks: bool,
     pub usage: bool,
     pub select: bool,
     pub insert: bool,
@@ -73,7 +75,11 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
   EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid \
           WHERE c.relkind = 'p' AND l.relkind = 'f'), \
   has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
-  has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE') \
+  has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'), \
+  EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND (k.conrelid = c.oid \
+          OR c.relkind = 'p' AND k.conrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) \
+  OR EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type d ON d.oid = a.atttypid \
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND d.typtype = 'd') \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
 WHERE c.relname::text = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
   AND CASE WHEN $2::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname::text = $2 END";
@@ -130,6 +136,7 @@ pub(super) async fn relation(client: &Client, spec: &TableSpec) -> Result<Option
         select: row.get(9),
         insert: row.get(10),
         update: row.get(11),
+        checks: row.get(12),
         columns: columns.iter().map(|column| read_column(column, &types)).collect(),
         indexes: indexes.iter().map(read_index).collect(),
     }))

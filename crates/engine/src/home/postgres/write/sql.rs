@@ -34,28 +34,65 @@ impl Text<'_> {
 
     /// One row with a parameter a column.
     pub fn insert_row(&self) -> String {
-        let value = |(at, target): (usize, &Target)| target.expression(&format!("${}::{}", at + 1, target.carrier));
+        let value = |(at, target): (usize, &Target)| format!("${}::{}", at + 1, target.carrier);
         let values: Vec<String> = self.targets.iter().enumerate().map(value).collect();
+        if self.merges_checked() {
+            return self.merge_from(&format!("(VALUES ({})) AS s({})", values.join(", "), names(values.len())));
+        }
+        let values: Vec<String> =
+            self.targets.iter().zip(&values).map(|(target, value)| target.expression(value)).collect();
         format!("{} VALUES ({}){}", self.insert(), values.join(", "), self.conflict())
     }
 
     /// Rows with an array a column.
     pub fn insert_unnest(&self) -> String {
         let all: Vec<usize> = (0..self.targets.len()).collect();
-        let select = self.values("u", &all);
-        format!(
-            "{} SELECT {select} FROM {} AS u({}){}",
-            self.insert(),
-            self.unnest(&all),
-            names(all.len()),
-            self.conflict()
-        )
+        self.insert_from(&format!("{} AS s({})", self.unnest(&all), names(all.len())))
     }
 
     /// Rows out of the temporary table.
     pub fn insert_stage(&self) -> String {
+        self.insert_from(&format!("{} AS s", self.stage))
+    }
+
+    fn insert_from(&self, from: &str) -> String {
+        if self.merges_checked() {
+            return self.merge_from(from);
+        }
         let all: Vec<usize> = (0..self.targets.len()).collect();
-        format!("{} SELECT {} FROM {} AS s{}", self.insert(), self.values("s", &all), self.stage, self.conflict())
+        format!("{} SELECT {} FROM {from}{}", self.insert(), self.values("s", &all), self.conflict())
+    }
+
+    /// Whether what comes may be refused where what it makes of the row that is there would not be. `ON CONFLICT` checks a row as if
+    /// it were new before it looks for a conflict, so that −5 never reaches a balance that must not be negative.
+    fn merges_checked(&self) -> bool {
+        matches!(self.spec.mode, WriteMode::Merge(_))
+            && self.relation.checks
+            && !self.sets(|_, _| String::new()).is_empty()
+    }
+
+    /// Merges into the rows that are there, and inserts the others. The rows are locked in the order in which they come, which is that
+    /// of their keys; a row that another session inserts meanwhile is a conflict.
+    fn merge_from(&self, from: &str) -> String {
+        let all: Vec<usize> = (0..self.targets.len()).collect();
+        let value = |at: &usize| format!("{} AS c{at}", self.targets[*at].expression(&format!("s.c{at}")));
+        let values: Vec<String> = all.iter().map(value).collect();
+        let key = |at: &usize| format!("t.{} = s.c{at}", quoted(&self.spec.columns[*at].name));
+        let same = self.spec.key.iter().map(key).collect::<Vec<_>>().join(" AND ");
+        let order = self.spec.key.iter().map(|at| format!("s.c{at}")).collect::<Vec<_>>().join(", ");
+        let done = self.spec.key.iter().map(|at| format!("m.c{at} = s.c{at}")).collect::<Vec<_>>().join(" AND ");
+        format!(
+            "WITH s AS MATERIALIZED (SELECT {} FROM {from}), \
+             l AS MATERIALIZED (SELECT s.* FROM s JOIN {table} AS t ON {same} ORDER BY {order} FOR NO KEY UPDATE OF t), \
+             m AS (UPDATE {table} AS t SET {} FROM l AS s WHERE {same} RETURNING s.*) \
+             {} SELECT {} FROM s WHERE NOT EXISTS (SELECT FROM m WHERE {done}){}",
+            values.join(", "),
+            self.merges(|at| format!("s.c{at}")).join(", "),
+            self.insert(),
+            all.iter().map(|at| format!("s.c{at}")).collect::<Vec<_>>().join(", "),
+            self.conflict(),
+            table = self.table(),
+        )
     }
 
     /// The temporary table, anew.
@@ -134,10 +171,7 @@ impl Text<'_> {
             WriteMode::Append | WriteMode::Statement { .. } => return String::new(),
             WriteMode::InsertIgnore => return " ON CONFLICT DO NOTHING".to_owned(),
             WriteMode::Upsert => self.sets(|_, name| format!("{name} = EXCLUDED.{name}")),
-            WriteMode::Merge(ops) => self.sets(|at, name| {
-                let op = ops.get(at).copied().flatten().unwrap_or(MergeOp::Last);
-                format!("{name} = {}", self.merged(op, at, name))
-            }),
+            WriteMode::Merge(_) => self.merges(|at| format!("EXCLUDED.{}", quoted(&self.spec.columns[at].name))),
         };
         let key = list(self.spec.key.iter().map(|at| self.spec.columns[*at].name.as_str()));
         match sets.is_empty() {
@@ -151,10 +185,18 @@ impl Text<'_> {
         others.map(|at| set(at, &quoted(&self.spec.columns[at].name))).collect()
     }
 
+    /// The merged columns, where `comes` is what comes for a column.
+    fn merges(&self, comes: impl Fn(usize) -> String) -> Vec<String> {
+        let WriteMode::Merge(ops) = &self.spec.mode else { return Vec::new() };
+        self.sets(|at, name| {
+            let op = ops.get(at).copied().flatten().unwrap_or(MergeOp::Last);
+            format!("{name} = {}", self.merged(op, at, &format!("t.{name}"), &comes(at)))
+        })
+    }
+
     /// What is there with what comes. A NULL on either side counts as nothing, as in SQL's aggregates; `last` and `first` take
     /// what comes and what is there, be it NULL.
-    fn merged(&self, op: MergeOp, at: usize, name: &str) -> String {
-        let (old, new) = (format!("t.{name}"), format!("EXCLUDED.{name}"));
+    fn merged(&self, op: MergeOp, at: usize, old: &str, new: &str) -> String {
         let pg_type = find(self.relation, &self.spec.columns[at].name).map(|column| &column.pg_type);
         let is_bool = pg_type.is_some_and(|pg_type| pg_type.receive == "boolrecv");
         // The smaller of two texts is the one with the smaller bytes, whatever the column's collation.
@@ -166,8 +208,8 @@ impl Text<'_> {
             MergeOp::And => both(if is_bool { "AND" } else { "&" }),
             MergeOp::Min => format!("LEAST({old}{collate}, {new}{collate})"),
             MergeOp::Max => format!("GREATEST({old}{collate}, {new}{collate})"),
-            MergeOp::Last => new,
-            MergeOp::First => old,
+            MergeOp::Last => new.to_owned(),
+            MergeOp::First => old.to_owned(),
         }
     }
 }
