@@ -106,9 +106,12 @@ mod tests {
 
     #[test]
     fn what_was_set_is_kept_even_where_it_is_the_usual_value() {
-        for (set, groups, rows) in
-            [(None, false, ROWS_MAX), (None, true, GROUPS_ROWS_MAX), (Some(ROWS_MAX), true, ROWS_MAX), (Some(7), true, 7)]
-        {
+        for (set, groups, rows) in [
+            (None, false, ROWS_MAX),
+            (None, true, GROUPS_ROWS_MAX),
+            (Some(ROWS_MAX), true, ROWS_MAX),
+            (Some(7), true, 7),
+        ] {
             let settings = Settings { epoch_rows_max: set, ..Settings::default() };
             assert_eq!(settings.for_branch(&[], groups).rows_max(), rows, "{set:?}");
         }

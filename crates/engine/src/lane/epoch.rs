@@ -452,8 +452,11 @@ mod tests {
     #[test]
     fn an_interval_ends_early_where_a_part_waits_for_room() {
         let clock = Clock::new();
-        let settings =
-            Settings { epoch_rows_max: Some(100), epoch_interval_max: Some(Duration::from_secs(9)), ..Settings::default() };
+        let settings = Settings {
+            epoch_rows_max: Some(100),
+            epoch_interval_max: Some(Duration::from_secs(9)),
+            ..Settings::default()
+        };
         let handover = Handover::new(&settings, Vec::new(), clock.clone());
         assert!(handover.add(part(0, 60), handover.clock()).unwrap());
         assert!(matches!(handover.take().unwrap(), Taken::In(_)));

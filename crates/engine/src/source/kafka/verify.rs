@@ -155,8 +155,10 @@ fn read_tails(client: &mut Client, expected: &BTreeMap<Partition, Tail>) -> Resu
     if expected.is_empty() {
         return Ok(read);
     }
-    let range = |(partition, tail): (&Partition, &Tail)| {
-        Range { partition: partition.clone(), from: tail.offset, until: Some(tail.offset.after()) }
+    let range = |(partition, tail): (&Partition, &Tail)| Range {
+        partition: partition.clone(),
+        from: tail.offset,
+        until: Some(tail.offset.after()),
     };
     let ranges: Vec<_> = expected.iter().map(range).collect();
     let deadline = Instant::now() + TAILS_WAIT_MAX;
