@@ -39,7 +39,7 @@ pub(super) struct Search<'a> {
 
 /// A row with its unit; in the order in which rows are looked up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Entry {
+struct Entry {
     unit: Unit,
     table: u32,
     row: u32,
@@ -94,7 +94,7 @@ impl<'a> Search<'a> {
         matches!(&self.whole, Some(Err(reason)) if reason.alone)
     }
 
-    /// Begins a search that does not try everything at once, because some rows are known not to fit.
+    /// Begins a search that does not try everything at once, because some rows are known not to fit, or expected not to.
     pub async fn begin(&mut self) -> Result<(), CommitError> {
         self.undo("SAVEPOINT onceflow_rows").await
     }
@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
         units
     }
 
-    pub(super) async fn undo(&self, sql: &str) -> Result<(), CommitError> {
+    async fn undo(&self, sql: &str) -> Result<(), CommitError> {
         self.client.batch_execute(sql).await.map_err(super::failure::lost)
     }
 
@@ -309,7 +309,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub(super) fn in_write_order(&self, unit: Unit) -> Vec<Entry> {
+    fn in_write_order(&self, unit: Unit) -> Vec<Entry> {
         let mut entries = self.entries(&[unit]);
         let place = |entry: &Entry| self.load.order.iter().position(|table| *table == entry.table as usize);
         entries.sort_by_key(|entry| (place(entry), entry.row));
@@ -353,7 +353,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub(super) fn row_statement(&self, entry: Entry) -> (usize, Statement, Vec<Parameter>) {
+    fn row_statement(&self, entry: Entry) -> (usize, Statement, Vec<Parameter>) {
         let table = entry.table as usize;
         let rows = &self.load.tables[table];
         let (block, row) = rows.find(entry.row as usize);

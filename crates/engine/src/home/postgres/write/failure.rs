@@ -36,7 +36,7 @@ impl Failure {
                 table,
                 code: codes::OF0750,
                 sqlstate: db.code().code().to_owned(),
-                why: words(db),
+                why: words(db.message(), db.detail(), db.constraint()),
                 row: None,
                 alone: is_about_the_row(db),
             }),
@@ -82,12 +82,12 @@ fn copy_line(context: &str) -> Option<usize> {
 }
 
 /// The server's message with its detail, and the constraint where the message does not name it.
-fn words(db: &DbError) -> String {
-    let mut words = db.message().to_owned();
-    if let Some(detail) = db.detail() {
+pub(super) fn words(message: &str, detail: Option<&str>, constraint: Option<&str>) -> String {
+    let mut words = message.to_owned();
+    if let Some(detail) = detail {
         words = format!("{words} ({detail})");
     }
-    match db.constraint() {
+    match constraint {
         Some(constraint) if !words.contains(constraint) => format!("{words} (constraint {constraint})"),
         _ => words,
     }

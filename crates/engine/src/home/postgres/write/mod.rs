@@ -74,7 +74,10 @@ impl Writer {
         let mut known = refusals_of(&bad, &load);
         self.stop_at(&known, &load)?;
         let mut search = Search::new(client, &self.specs, &mut self.tables, self.deferred, &load);
-        let done = if known.is_empty() { search.everything().await? } else { search.begin().await.map(|()| None)? };
+        let done = match known.is_empty() && !search.expects_refusals() {
+            true => search.everything().await?,
+            false => search.begin().await.map(|()| None)?,
+        };
         let mut written = match done {
             Some(written) => written,
             None => {

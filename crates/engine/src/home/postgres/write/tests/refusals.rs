@@ -52,7 +52,7 @@ async fn check_conditions(lab: &Lab, create: &str, refused: &[i64], sqlstate: &s
         lab.sql("TRUNCATE b").await;
         let key = usize::from(mode.is_keyed());
         let mut writer = lab.writer(&[ints("b", &["k", "v"], key, mode.clone())]).await;
-        // The second time the temporary table is there.
+        // The second time the temporary table is there, and refusals are expected.
         for round in 0..2 {
             lab.sql("TRUNCATE b").await;
             let written = lab.write(&mut writer, &work).await;
@@ -105,6 +105,39 @@ async fn check_conditions_of(lab: &Lab, create: &str, refused: &[(i64, &str)]) {
     let states: Vec<(i64, &str)> =
         states.iter().map(|(at, state, _)| (i64::try_from(*at).unwrap() - 100, state.as_str())).collect();
     assert_eq!(states, refused);
+}
+
+#[test]
+fn refusals_are_expected_behind_refusals_and_what_is_expected_decides_nothing() {
+    lab("expected", async |lab| {
+        lab.sql("CREATE TABLE b (k bigint, v bigint CHECK (v <> 30 AND v < 100000))").await;
+        let mut writer = lab.writer(&[ints("b", &["k", "v"], 0, WriteMode::Append)]).await;
+        let bad = work(vec![set(0, numbered(2_000))]);
+        let good = work(vec![set(0, batch(vec![int_column(0..2_000), int_column(0..2_000)]))]);
+        let spoilt = work(vec![set(0, batch(vec![int_column(0..2_000), int_column((0..2_000).map(|row| row * 100))]))]);
+        // What was made in a transaction that is rolled back is made again.
+        lab.sql("BEGIN").await;
+        assert_eq!(writer.write(&lab.client, &bad).await.unwrap().refused.len(), 1);
+        lab.sql("ROLLBACK").await;
+        let mut expected = Vec::new();
+        for (work, refused) in [(&bad, 1), (&bad, 1), (&good, 1), (&good, 1), (&spoilt, 1_000), (&bad, 1), (&good, 1)] {
+            expected.push(
+                writer.tables.iter().any(|table| matches!(&table.way, tables::Way::Rows(rows) if rows.sieve.expects())),
+            );
+            assert_eq!(lab.write(&mut writer, work).await.refused.len(), refused);
+        }
+        assert!(expected.iter().all(|expects| *expects), "{expected:?}");
+        let none = work(vec![set(0, batch(vec![int_column(0..2_000), int_column(100..2_100)]))]);
+        for _ in 0..2 {
+            assert_eq!(lab.write(&mut writer, &none).await.refused, []);
+            assert!(
+                !writer
+                    .tables
+                    .iter()
+                    .any(|table| matches!(&table.way, tables::Way::Rows(rows) if rows.sieve.expects()))
+            );
+        }
+    });
 }
 
 #[test]
