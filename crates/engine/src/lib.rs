@@ -6,6 +6,7 @@
 
 pub use onceflow_core as core;
 
+pub mod audit;
 pub mod changes;
 pub mod codes;
 pub mod crash;

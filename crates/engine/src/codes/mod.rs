@@ -52,6 +52,7 @@ macro_rules! codes {
     };
 }
 
+mod audit;
 mod command;
 mod engine;
 mod files;
@@ -63,6 +64,8 @@ mod record;
 mod sqlite;
 mod text;
 
+#[allow(unused_imports)]
+pub use audit::*;
 #[allow(unused_imports)]
 pub use command::*;
 #[allow(unused_imports)]
@@ -89,6 +92,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
         engine::ENTRIES,
         command::ENTRIES,
+        audit::ENTRIES,
         text::ENTRIES,
         query::ENTRIES,
         kafka::ENTRIES,

@@ -21,6 +21,7 @@ pub mod refuse;
 pub mod row_json;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod witness;
 
 /// A future that stays on its lane's thread.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -246,6 +247,13 @@ pub trait HomeFactory: Send + Sync + fmt::Debug {
 
     /// Opens a home. Cheap; connects at the first call. `tables` are the branch's targets.
     fn open(&self, tables: Arc<Vec<TableSpec>>) -> Result<Box<dyn Home>>;
+
+    /// Takes a snapshot for an audit. Homes that keep nothing have none.
+    fn witness(&self) -> Answer<'_, Result<Box<dyn witness::Witness>>> {
+        let message = format!("{} keeps no ledger, so there is nothing to audit", self.describe());
+        let error = Error::config(crate::codes::OF0120, message);
+        Box::pin(std::future::ready(Err(error.help("audit a pipeline that writes into PostgreSQL or SQLite"))))
+    }
 }
 
 /// The class of an edge, as printed by `explain`.

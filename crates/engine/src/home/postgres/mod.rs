@@ -10,6 +10,7 @@ use crate::home::{
     Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right,
     Transaction,
 };
+use crate::home::witness::Witness;
 use onceflow_core::{PipelineId, PositionRow};
 use std::sync::Arc;
 use tokio_postgres::error::{DbError, SqlState};
@@ -24,6 +25,7 @@ mod rows;
 mod schema;
 mod session;
 mod tls;
+mod witness;
 mod write;
 
 pub use config::PostgresConfig;
@@ -64,6 +66,13 @@ impl HomeFactory for PostgresFactory {
     fn open(&self, tables: Arc<Vec<TableSpec>>) -> Result<Box<dyn Home>> {
         let (config, claims) = (self.config.clone(), claim::Claims::default());
         Ok(Box::new(PostgresHome { config, tables, session: None, claims, lane: String::new() }))
+    }
+
+    fn witness(&self) -> Answer<'_, Result<Box<dyn Witness>>> {
+        Box::pin(async move {
+            let witness: Box<dyn Witness> = Box::new(witness::PgWitness::open(self.config.clone()).await?);
+            Ok(witness)
+        })
     }
 }
 

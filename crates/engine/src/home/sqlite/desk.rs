@@ -31,7 +31,7 @@ impl<'a> SqliteDesk<'a> {
         let place = self.home.place.clone();
         let connection = &self.home.session()?.connection;
         ledger::version(&place, connection)?;
-        query(connection, &named(sql), parameters).map_err(|error| fault::error(&place, "ask", error))
+        query_named(connection, sql, parameters).map_err(|error| fault::error(&place, "ask", error))
     }
 
     fn execute_now(&mut self, statements: &[Statement]) -> Result<Vec<u64>> {
@@ -74,6 +74,15 @@ fn execute(connection: &Connection, statement: &Statement) -> rusqlite::Result<u
     let mut prepared = connection.prepare(&named(&statement.sql))?;
     bind(&mut prepared, &statement.parameters)?;
     prepared.raw_execute().map(|count| count as u64)
+}
+
+/// Rows of a query that is written with names in braces.
+pub(super) fn query_named(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[Cell],
+) -> rusqlite::Result<Vec<Vec<Cell>>> {
+    query(connection, &named(sql), parameters)
 }
 
 fn query(connection: &Connection, sql: &str, parameters: &[Cell]) -> rusqlite::Result<Vec<Vec<Cell>>> {

@@ -10,6 +10,7 @@ use crate::codes;
 use crate::error::{Error, Result};
 use crate::home::attempts::Attempts;
 use crate::home::desk::Desk;
+use crate::home::witness::Witness;
 use crate::home::{
     Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right,
     Transaction,
@@ -40,6 +41,7 @@ mod target;
 mod tests;
 mod transaction;
 mod value;
+mod witness;
 
 /// Makes homes in one SQLite file.
 #[derive(Clone, Debug)]
@@ -73,6 +75,10 @@ impl HomeFactory for SqliteFactory {
 
     fn open(&self, tables: Arc<Vec<TableSpec>>) -> Result<Box<dyn Home>> {
         Ok(Box::new(SqliteHome::new(self.place.clone(), tables)))
+    }
+
+    fn witness(&self) -> Answer<'_, Result<Box<dyn Witness>>> {
+        now(witness::SqliteWitness::new(self.place.clone()).map(|witness| Box::new(witness) as Box<dyn Witness>))
     }
 }
 
