@@ -77,6 +77,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run a pipeline
     Run(Run),
+    /// Prove it: compare what is in the tables with what is in the source; writes nothing
+    Audit(crate::cmd::audit::args::Audit),
     /// Check pipelines without touching any system
     Lint {
         /// The pipelines

@@ -6,6 +6,7 @@ use crate::talk::Talk;
 use std::sync::Arc;
 
 mod at;
+pub mod audit;
 mod completions;
 mod dead_letters;
 mod explain;
@@ -26,6 +27,7 @@ pub fn run(args: &Args, talk: &Arc<Talk>) -> Answer {
     let common = &args.common;
     let answer = match &args.command {
         Command::Run(run) => run::run(run, common, talk),
+        Command::Audit(audit) => audit::run(audit, common, talk),
         Command::Lint { files } => lint::run(files, common, talk),
         Command::Explain { what, graph } => explain::run(what, *graph, common),
         Command::Preview { file, rows, written: true, .. } => preview::written(file, *rows, common, talk),

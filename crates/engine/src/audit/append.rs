@@ -105,7 +105,11 @@ impl Judge for Append {
             Stage::Buckets => self.expected[bucket].add(hash),
             Stage::Rows(rows) if rows.buckets.contains(&bucket) => {
                 let known = rows.rows.entry(hash).or_default();
-                known.bytes = if known.bytes.is_empty() { self.bytes.as_slice().into() } else { std::mem::take(&mut known.bytes) };
+                known.bytes = if known.bytes.is_empty() {
+                    self.bytes.as_slice().into()
+                } else {
+                    std::mem::take(&mut known.bytes)
+                };
                 known.origins.push(origin);
             }
             Stage::Rows(_) => {}
@@ -119,7 +123,11 @@ impl Judge for Append {
             Stage::Buckets => self.found[bucket].add(hash),
             Stage::Rows(rows) if rows.buckets.contains(&bucket) => {
                 let known = rows.rows.entry(hash).or_default();
-                known.bytes = if known.bytes.is_empty() { self.bytes.as_slice().into() } else { std::mem::take(&mut known.bytes) };
+                known.bytes = if known.bytes.is_empty() {
+                    self.bytes.as_slice().into()
+                } else {
+                    std::mem::take(&mut known.bytes)
+                };
                 known.found += 1;
             }
             Stage::Rows(_) => {}
@@ -311,7 +319,11 @@ mod tests {
             let mut judge = Append::new(at_once);
             case.run(
                 &mut judge,
-                &records.iter().enumerate().map(|(n, (id, amount))| (vec![*id, *amount], origin(n))).collect::<Vec<_>>(),
+                &records
+                    .iter()
+                    .enumerate()
+                    .map(|(n, (id, amount))| (vec![*id, *amount], origin(n)))
+                    .collect::<Vec<_>>(),
                 &rows.iter().map(|(id, amount)| vec![*id, *amount]).collect::<Vec<_>>(),
             );
             let s = case.report.summary;

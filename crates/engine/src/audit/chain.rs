@@ -86,7 +86,8 @@ fn chains(evidence: &Evidence, report: &mut Report) -> u64 {
                 report.find_fact(What::Ledger, None, None, said);
             }
             Some((epoch, chain)) if chain != shard.chain => {
-                let said = format!("shard {}: its chain hash is not that of its last commit (epoch {epoch})", shard.shard);
+                let said =
+                    format!("shard {}: its chain hash is not that of its last commit (epoch {epoch})", shard.shard);
                 report.find_fact(What::Ledger, None, None, said);
             }
             None if shard.epoch.get() > 0 => {
@@ -169,7 +170,8 @@ fn spans(evidence: &Evidence, report: &mut Report) {
                 && !decided(evidence, partition)
             {
                 let kind = if from > end { "leaves out" } else { "reads again" };
-                let said = format!("{partition}: the span {from}..{to} {kind} offsets, the one before it ended at {end}");
+                let said =
+                    format!("{partition}: the span {from}..{to} {kind} offsets, the one before it ended at {end}");
                 wrong(report, commit, &said);
             }
         }
@@ -179,10 +181,8 @@ fn spans(evidence: &Evidence, report: &mut Report) {
         let Some((end, id)) = ends.get(&index) else { continue };
         if *end != row.next.get() && !decided(evidence, &row.partition) {
             let record = RecordName { partition: row.partition.clone(), offset: row.next.get() };
-            let said = format!(
-                "{}: the position is {}, and the last commit ({id}) ended at {end}",
-                row.partition, row.next
-            );
+            let said =
+                format!("{}: the position is {}, and the last commit ({id}) ended at {end}", row.partition, row.next);
             report.find_fact(What::Ledger, None, Some(record), said);
         }
     }

@@ -198,7 +198,8 @@ pub async fn names(witness: &mut dyn Witness) -> Result<Vec<String>> {
 }
 
 fn damaged(table: &str, row: &str, column: &str, value: &str) -> Error {
-    let message = format!("the ledger's table {table} has '{value}' as {column} of {row}, which Onceflow did not write");
+    let message =
+        format!("the ledger's table {table} has '{value}' as {column} of {row}, which Onceflow did not write");
     Error::new(Kind::Identity, codes::OF0121, message)
         .note("somebody edited the ledger, or it was damaged")
         .help("compare with a backup, or look at the rows around it: onceflow ledger history FILE")
@@ -433,8 +434,7 @@ fn letter(row: &[Cell], evidence: &mut Evidence) {
         return;
     };
     let (Ok(number), Ok(offset)) = (u32::try_from(number), u64::try_from(offset)) else { return };
-    let partition =
-        Partition::new(text(row.get(1)).unwrap_or_default(), text(row.get(2)).unwrap_or_default(), number);
+    let partition = Partition::new(text(row.get(1)).unwrap_or_default(), text(row.get(2)).unwrap_or_default(), number);
     if let Ok(partition) = evidence.partitions.binary_search(&partition) {
         let letter = Letter { replayed, refused: table.is_some() };
         // A record that was read twice after a reset may have two letters; one that stands is what counts.

@@ -105,7 +105,8 @@ impl Keyed {
             Some(found) => {
                 let expected: Vec<Option<String>> = row.iter().map(|cell| cell.as_deref().map(str::to_owned)).collect();
                 let said = differences(&expected, &found, court);
-                let found: Vec<Option<Cow<'_, str>>> = found.iter().map(|cell| cell.as_deref().map(Cow::from)).collect();
+                let found: Vec<Option<Cow<'_, str>>> =
+                    found.iter().map(|cell| cell.as_deref().map(Cow::from)).collect();
                 let row = court.row(&found);
                 court.find(own.what, Some(origin), Some(row), 1, said);
             }
@@ -336,7 +337,10 @@ mod tests {
         check(Stands::Last, &records, &[("a", "3"), ("b", "2")], [2, 0, 0, 0, 0]);
         let case = check(Stands::Last, &records, &[("a", "1"), ("b", "2")], [1, 0, 0, 1, 0]);
         let finding = &case.report.findings[0];
-        assert_eq!((finding.said.as_str(), finding.record.as_ref().unwrap().offset), ("amount is 1 and should be 3", 2));
+        assert_eq!(
+            (finding.said.as_str(), finding.record.as_ref().unwrap().offset),
+            ("amount is 1 and should be 3", 2)
+        );
         let case = check(Stands::Last, &records, &[("a", "3")], [1, 1, 0, 0, 0]);
         assert_eq!(case.report.findings[0].row.as_deref(), Some(r#"{"id": "b", "amount": "2"}"#));
         check(Stands::Last, &records, &[("a", "3"), ("b", "2"), ("c", "9")], [2, 0, 0, 0, 1]);

@@ -118,8 +118,7 @@ impl Judge for Merge {
 
     fn end(&mut self, court: &mut Court<'_>) -> Result<bool> {
         let keys = std::mem::take(&mut self.keys);
-        let mut missing: Vec<Entry> =
-            keys.into_values().filter(|entry| !entry.seen && !court.excuses.ranged).collect();
+        let mut missing: Vec<Entry> = keys.into_values().filter(|entry| !entry.seen && !court.excuses.ranged).collect();
         missing.sort_by_key(|entry| (entry.last.partition, entry.last.offset));
         for entry in missing {
             if court.excuses.grouped_refused > 0 {
@@ -194,7 +193,9 @@ impl Held {
             Self::Sum(Some(sum)) => cell.and_then(exact).is_some_and(|there| same(*sum, there)),
             Self::Float(Some((sum, absolute))) => {
                 let there = cell.and_then(|text| text.parse::<f64>().ok());
-                there.is_some_and(|there| there.total_cmp(sum).is_eq() || (there - sum).abs() <= absolute * FLOAT_TOLERANCE)
+                there.is_some_and(|there| {
+                    there.total_cmp(sum).is_eq() || (there - sum).abs() <= absolute * FLOAT_TOLERANCE
+                })
             }
             Self::Either(_, values) => values.iter().any(|(_, _, value)| value.as_deref() == cell),
             Self::Unknown => true,
@@ -297,7 +298,9 @@ fn decimal((digits, scale): (i128, u32)) -> String {
     let width = usize::try_from(scale).unwrap_or(0) + 1;
     let text = format!("{:0width$}", digits.unsigned_abs());
     let (whole, fraction) = text.split_at(text.len() + 1 - width);
-    Form::Number.of_text(&if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }).into_owned()
+    Form::Number
+        .of_text(&if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -306,7 +309,13 @@ mod tests {
     use super::*;
     use arrow_schema::DataType;
 
-    fn check(op: MergeOp, data_type: DataType, records: &[(&str, &str)], rows: &[(&str, &str)], counts: [u64; 4]) -> Case {
+    fn check(
+        op: MergeOp,
+        data_type: DataType,
+        records: &[(&str, &str)],
+        rows: &[(&str, &str)],
+        counts: [u64; 4],
+    ) -> Case {
         let mut case = Case::new(&["id", "value"]);
         case.table.columns[1].data_type = data_type;
         case.table.mode = WriteMode::Merge(vec![None, Some(op)]);
@@ -340,7 +349,12 @@ mod tests {
 
     #[test]
     fn sums_have_the_digits_of_their_parts() {
-        for (parts, expected) in [(&["0.1", "0.2"][..], "0.3"), (&["5", "-5"], "0"), (&["-0.05", "0.01"], "-0.04"), (&["99.99", "0.01"], "100")] {
+        for (parts, expected) in [
+            (&["0.1", "0.2"][..], "0.3"),
+            (&["5", "-5"], "0"),
+            (&["-0.05", "0.01"], "-0.04"),
+            (&["99.99", "0.01"], "100"),
+        ] {
             let sum = parts.iter().fold(None, |sum, part| add(sum, exact(part).unwrap()));
             assert_eq!(decimal(sum.unwrap()), expected);
         }

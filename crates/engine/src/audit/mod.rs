@@ -139,7 +139,8 @@ async fn rows_by_count(
     plan: &Plan,
     report: &mut Report,
 ) -> Result<()> {
-    for table in branch.tables.iter().filter(|table| matches!(table.mode, WriteMode::Append | WriteMode::InsertIgnore)) {
+    for table in branch.tables.iter().filter(|table| matches!(table.mode, WriteMode::Append | WriteMode::InsertIgnore))
+    {
         if plan.ranged || chain::is_trimmed(evidence) || is_adopted(evidence, table) {
             continue;
         }
@@ -147,7 +148,12 @@ async fn rows_by_count(
         let written: u64 = outputs.map(|output| output.written).sum();
         let there = witness.count(table).await?;
         let name = table.target();
-        report.check(Level::Ledger, Some(&name), Some(written == there), format!("{written} rows written, {there} there"));
+        report.check(
+            Level::Ledger,
+            Some(&name),
+            Some(written == there),
+            format!("{written} rows written, {there} there"),
+        );
         if there < written {
             report.summary.missing += written - there;
             let said = format!("{} rows are gone: {written} were written, {there} are there", written - there);
@@ -201,7 +207,11 @@ impl Audit<'_> {
         let mut changing = Vec::new();
         for table in self.branch.tables.iter() {
             let statement = matches!(table.mode, WriteMode::Statement { .. });
-            changing.push(if statement { vec![false; table.columns.len()] } else { self.witness.changes_texts(table).await? });
+            changing.push(if statement {
+                vec![false; table.columns.len()]
+            } else {
+                self.witness.changes_texts(table).await?
+            });
         }
         let mut seats = self.seats().await?;
         let mut again = vec![Again::default(); self.evidence.commits.len()];
@@ -231,8 +241,7 @@ impl Audit<'_> {
             let asked = plan::ask(&self.evidence, &mut self.plan, factory.name(), &mut *source)?;
             for (partition, said) in asked.mismatches {
                 let record = self.evidence.positions.iter().find(|row| row.partition == partition);
-                let record =
-                    record.map(|row| RecordName { partition: partition.clone(), offset: row.next.get() });
+                let record = record.map(|row| RecordName { partition: partition.clone(), offset: row.next.get() });
                 self.report.find_fact(What::Source, None, record, said);
             }
         }
@@ -250,8 +259,12 @@ impl Audit<'_> {
         let changed = self.evidence.events.iter().any(|event| event.kind == "logic");
         if !same || changed {
             let said = match same {
-                false => "the file's logic is not the one that ran last: rows are compared with what the file makes of the records",
-                true => "the logic was changed since the first start: rows are compared with what the file makes of the records",
+                false => {
+                    "the file's logic is not the one that ran last: rows are compared with what the file makes of the records"
+                }
+                true => {
+                    "the logic was changed since the first start: rows are compared with what the file makes of the records"
+                }
             };
             self.report.check(Level::Rows, None, None, said);
         }
@@ -301,7 +314,8 @@ impl Audit<'_> {
         let rows = seats.iter().any(|seat| seat.open);
         let of = report.summary.inputs;
         let reader = Reader { branch, evidence, plan, forms, changing, rows };
-        let mut bench = Bench { evidence, branch, forms, seats, report, progress, at: Progress { pass, records: 0, of, rows: 0 } };
+        let mut bench =
+            Bench { evidence, branch, forms, seats, report, progress, at: Progress { pass, records: 0, of, rows: 0 } };
         reader.read(&mut **witness, again, &mut bench).await
     }
 

@@ -145,12 +145,7 @@ pub struct Asked {
 }
 
 /// Asks a source what it still has. Fills in what can be read of each of its partitions.
-pub fn ask(
-    evidence: &Evidence,
-    plan: &mut Plan,
-    name: &str,
-    source: &mut dyn Source,
-) -> Result<Asked> {
+pub fn ask(evidence: &Evidence, plan: &mut Plan, name: &str, source: &mut dyn Source) -> Result<Asked> {
     let own: Vec<PositionRow> =
         evidence.positions.iter().filter(|row| *row.partition.source == *name).cloned().collect();
     let found: Vec<Partition> = source.discover()?.into_iter().map(|found| found.partition).collect();
@@ -300,7 +295,8 @@ mod tests {
 
     #[test]
     fn what_is_read_lies_in_the_commits_and_in_the_log() {
-        let plan = Plan { lanes: vec![lane(&[(0, 10), (10, 20)]), lane(&[(0, 4)]), lane(&[(90, 200)])], ..Plan::default() };
+        let plan =
+            Plan { lanes: vec![lane(&[(0, 10), (10, 20)]), lane(&[(0, 4)]), lane(&[(90, 200)])], ..Plan::default() };
         assert_eq!([plan.range(0), plan.range(1), plan.range(2)], [Some((5, 20)), None, Some((90, 100))]);
     }
 }

@@ -118,8 +118,7 @@ impl Reader<'_> {
             }
             let mut waits = 0;
             loop {
-                let limits =
-                    FetchLimits { records_max: RECORDS_AT_ONCE, bytes_max: BYTES_AT_ONCE, wait_max: WAIT };
+                let limits = FetchLimits { records_max: RECORDS_AT_ONCE, bytes_max: BYTES_AT_ONCE, wait_max: WAIT };
                 let fetch = source.next(&limits)?;
                 waits = if fetch.batches.is_empty() { waits + 1 } else { 0 };
                 for batch in &fetch.batches {
@@ -190,7 +189,9 @@ impl Reader<'_> {
             let columns = stored(witness, table, &self.changing[set.table], set).await?;
             let origins = match &set.ordinals {
                 None => Vec::new(),
-                Some(ordinals) => ordinals.iter().map(|o| self.origin(part, *o, set.table, around, &mut slots)).collect(),
+                Some(ordinals) => {
+                    ordinals.iter().map(|o| self.origin(part, *o, set.table, around, &mut slots)).collect()
+                }
             };
             let forms = self.forms[set.table].as_slice();
             let len = set.rows.num_rows();
@@ -297,7 +298,11 @@ pub fn compare(
             let name = &evidence.partitions[partition];
             let said = format!(
                 "{name} {}..{}: the records read differently from what commit {} consumed ({} then, {} now)",
-                reach.from, reach.to, evidence.commits[commit].id, expected.count(), found.count()
+                reach.from,
+                reach.to,
+                evidence.commits[commit].id,
+                expected.count(),
+                found.count()
             );
             let record = RecordName { partition: name.clone(), offset: reach.from };
             report.find_fact(What::Source, None, Some(record), said);
@@ -345,14 +350,7 @@ impl Gone {
 }
 
 /// Counts and digests of what was prepared, where every record of a commit could be read.
-fn outputs(
-    evidence: &Evidence,
-    plan: &Plan,
-    branch: &Branch,
-    again: &[Again],
-    whole: &[bool],
-    report: &mut Report,
-) {
+fn outputs(evidence: &Evidence, plan: &Plan, branch: &Branch, again: &[Again], whole: &[bool], report: &mut Report) {
     for (index, commit) in evidence.commits.iter().enumerate() {
         if commit.is_replay() || !whole[index] || !plan.chosen[index] {
             continue;
@@ -375,7 +373,10 @@ fn outputs(
             if now != then {
                 let said = format!(
                     "commit {} ({}): the rows that it prepared are not those that its records give: {} rows then, {} now",
-                    commit.id, commit.at, then.count(), now.count()
+                    commit.id,
+                    commit.at,
+                    then.count(),
+                    now.count()
                 );
                 report.find_fact(What::Ledger, Some(&spec.target()), None, said);
             }

@@ -60,7 +60,8 @@ impl Case {
     /// Lets a judge see records' rows and the table's, pass by pass.
     pub fn run(&mut self, judge: &mut dyn Judge, records: &[(Vec<&str>, Origin)], rows: &[Vec<&str>]) {
         let forms: Vec<Form> = self.table.columns.iter().map(|column| Form::of(&column.data_type)).collect();
-        let cells = |row: &[&str]| row.iter().map(|text| (*text != "∅").then(|| Cow::Owned((*text).to_owned()))).collect();
+        let cells =
+            |row: &[&str]| row.iter().map(|text| (*text != "∅").then(|| Cow::Owned((*text).to_owned()))).collect();
         for _ in 0..100 {
             let mut court = Court {
                 evidence: &self.evidence,

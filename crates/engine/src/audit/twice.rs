@@ -107,12 +107,20 @@ impl Judge for Subset {
 
     fn end(&mut self, court: &mut Court<'_>) -> Result<bool> {
         let table = court.table.target();
-        let ignored: u64 = court.evidence.commits.iter().filter_map(|commit| commit.output(&court.table.name)).map(|o| o.ignored).sum();
+        let ignored: u64 = court
+            .evidence
+            .commits
+            .iter()
+            .filter_map(|commit| commit.output(&court.table.name))
+            .map(|o| o.ignored)
+            .sum();
         let less: u64 = self.rows.values().map(|(expected, found)| expected.saturating_sub(*found)).sum();
         let unexplained = less.saturating_sub(ignored);
         if unexplained > 0 && !court.excuses.ranged {
             court.report.summary.missing += unexplained;
-            let said = format!("{unexplained} rows are gone: {less} are not there, and the ledger says that {ignored} were ignored");
+            let said = format!(
+                "{unexplained} rows are gone: {less} are not there, and the ledger says that {ignored} were ignored"
+            );
             court.report.find_fact(What::Missing, Some(&table), None, said);
         }
         Ok(false)
@@ -132,7 +140,11 @@ mod tests {
     fn what_was_sent_twice_is_named_with_both_places() {
         let mut case = Case::new(&["id", "amount"]);
         let mut judge = Twice::new(0, 3);
-        case.run(&mut judge, &[(vec!["a", "1"], origin(0)), (vec!["b", "1"], origin(1)), (vec!["a", "2"], origin(2))], &[]);
+        case.run(
+            &mut judge,
+            &[(vec!["a", "1"], origin(0)), (vec!["b", "1"], origin(1)), (vec!["a", "2"], origin(2))],
+            &[],
+        );
         assert_eq!(case.report.found[&What::SentTwice], 1);
         assert_eq!(case.report.findings[0].said, "id a was sent before, at topic/0 offset 0");
         assert_eq!(case.report.findings[0].record.as_ref().unwrap().offset, 2);

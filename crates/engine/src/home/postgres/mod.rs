@@ -6,11 +6,11 @@
 use crate::changes::TableSpec;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
+use crate::home::witness::Witness;
 use crate::home::{
     Answer, Claim, ClaimRequest, CommitError, Guarantee, Home, HomeFactory, Registered, Registration, Right,
     Transaction,
 };
-use crate::home::witness::Witness;
 use onceflow_core::{PipelineId, PositionRow};
 use std::sync::Arc;
 use tokio_postgres::error::{DbError, SqlState};

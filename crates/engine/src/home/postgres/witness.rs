@@ -91,7 +91,8 @@ impl PgWitness {
         let mut stream = std::pin::pin!(stream);
         let mut lines = Lines::new(columns.len());
         while let Some(bytes) = stream.next().await {
-            let bytes = bytes.map_err(|error| self.session.explain(error, &format!("read table {}", table.target())))?;
+            let bytes =
+                bytes.map_err(|error| self.session.explain(error, &format!("read table {}", table.target())))?;
             lines.add(&bytes, each)?;
         }
         Ok(())
@@ -124,9 +125,8 @@ impl PgWitness {
             self.caster = Some(client);
         }
         let client = self.caster.as_ref().expect("it was just made sure");
-        let sql = format!(
-            "SELECT (u.v::{shown})::text FROM unnest($1::text[]) WITH ORDINALITY AS u(v, n) ORDER BY u.n"
-        );
+        let sql =
+            format!("SELECT (u.v::{shown})::text FROM unnest($1::text[]) WITH ORDINALITY AS u(v, n) ORDER BY u.n");
         if let Ok(rows) = client.query(&sql, &[&texts]).await {
             return Ok(rows.iter().map(|row| row.get(0)).collect());
         }

@@ -77,11 +77,7 @@ fn execute(connection: &Connection, statement: &Statement) -> rusqlite::Result<u
 }
 
 /// Rows of a query that is written with names in braces.
-pub(super) fn query_named(
-    connection: &Connection,
-    sql: &str,
-    parameters: &[Cell],
-) -> rusqlite::Result<Vec<Vec<Cell>>> {
+pub(super) fn query_named(connection: &Connection, sql: &str, parameters: &[Cell]) -> rusqlite::Result<Vec<Vec<Cell>>> {
     query(connection, &named(sql), parameters)
 }
 
