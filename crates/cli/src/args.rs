@@ -115,6 +115,8 @@ pub enum Command {
     /// Look at records that could not be used, and write them again
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Kill, stop and cut a pipeline on scratch copies of its targets, and compare
+    Torture(crate::cmd::torture::args::Torture),
     /// Print a pipeline to start from
     New {
         /// Which one; without it, a list
@@ -331,7 +333,7 @@ pub enum DeadLetters {
 }
 
 /// Reads `500ms`, `90s`, `10m`, `2h`, `1d`, or seconds without a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| format!("'{text}' is not a time such as 90s or 10m"))?;

@@ -2,6 +2,7 @@
 
 use crate::args::Common;
 use crate::render::Failures;
+use crate::scratch;
 use onceflow::codes;
 use onceflow::{Error, pipeline::Pipeline};
 use onceflow_sql::CompileOptions;
@@ -37,7 +38,13 @@ pub fn pipeline(path: &Path, common: &Common, options: &CompileOptions) -> Resul
     let variables = variables(common)?;
     let lookup = |name: &str| std::env::var(name).ok().or_else(|| variables.get(name).cloned());
     match onceflow_sql::compile(&file, &text, &lookup, options) {
-        Ok(pipeline) => Ok(Loaded { file, text, pipeline }),
+        Ok(mut pipeline) => {
+            // `preview` and the like write nowhere; everything else has to go where the plan says.
+            if options.replace_homes.is_none() {
+                scratch::turn(&mut pipeline)?;
+            }
+            Ok(Loaded { file, text, pipeline })
+        }
         Err(errors) => Err(Failures::from(errors).with_text(&file, &text).in_format(common.format)),
     }
 }

@@ -8,6 +8,7 @@ mod cmd;
 mod load;
 mod logs;
 mod render;
+mod scratch;
 mod signals;
 mod table;
 mod talk;

@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Every crash point between start and report, in the order of the data path.
 pub const POINTS: &[&str] = &[
+    "mid_register",
     "before_found",
     "after_found",
     "before_claim",

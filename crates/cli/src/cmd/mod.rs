@@ -18,6 +18,7 @@ mod preview;
 mod progress;
 mod reset;
 mod run;
+pub mod torture;
 
 /// The answer of a command.
 pub type Answer = Result<i32, Failures>;
@@ -26,6 +27,7 @@ pub type Answer = Result<i32, Failures>;
 pub fn run(args: &Args, talk: &Arc<Talk>) -> Answer {
     let common = &args.common;
     let answer = match &args.command {
+        Command::Torture(torture) => torture::run(torture, common, talk),
         Command::Run(run) => run::run(run, common, talk),
         Command::Audit(audit) => audit::run(audit, common, talk),
         Command::Lint { files } => lint::run(files, common, talk),

@@ -4,3 +4,4 @@
 mod files;
 mod sandbox;
 mod snapshots;
+mod torture;

@@ -11,4 +11,5 @@ mod postgres;
 mod process;
 mod services;
 mod sources;
+mod torture;
 mod trades;

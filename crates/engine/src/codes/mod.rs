@@ -63,6 +63,7 @@ mod query;
 mod record;
 mod sqlite;
 mod text;
+mod torture;
 
 #[allow(unused_imports)]
 pub use audit::*;
@@ -86,6 +87,8 @@ pub use record::*;
 pub use sqlite::*;
 #[allow(unused_imports)]
 pub use text::*;
+#[allow(unused_imports)]
+pub use torture::*;
 
 /// All codes, in order.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
@@ -93,6 +96,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         engine::ENTRIES,
         command::ENTRIES,
         audit::ENTRIES,
+        torture::ENTRIES,
         text::ENTRIES,
         query::ENTRIES,
         kafka::ENTRIES,

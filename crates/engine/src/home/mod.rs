@@ -19,6 +19,7 @@ pub mod ephemeral;
 pub mod postgres;
 pub mod refuse;
 pub mod row_json;
+pub mod scratch;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod witness;
@@ -241,6 +242,11 @@ pub trait HomeFactory: Send + Sync + fmt::Debug {
 
     /// The schema in which a table without one is looked up, where the address names exactly one.
     fn default_schema(&self) -> Option<String>;
+
+    /// How scratch copies of it are made; `None` where there can be none.
+    fn scratch(&self) -> Option<Box<dyn scratch::Scratch>> {
+        None
+    }
 
     /// What a commit guarantees, for `explain`.
     fn guarantee(&self) -> Guarantee;

@@ -5,8 +5,10 @@
 use crate::codes;
 use crate::error::{Error, Result};
 use crate::home::postgres::tls::{TlsMode, TlsOptions};
+use crate::home::scratch::Address;
 use crate::secret::Secret;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::config::TargetSessionAttrs;
@@ -34,6 +36,8 @@ pub struct PostgresConfig {
     connect_timeout: Duration,
     schemas: Vec<String>,
     warnings: Vec<String>,
+    /// For each host the socket through which it is reached; empty where it is reached directly.
+    via: Vec<SocketAddr>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +82,25 @@ impl PostgresConfig {
         format!("postgresql://{}@{}/{}", self.user, hosts.join(","), self.database)
     }
 
+    /// The database.
+    pub(super) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Another database on the same server, reached through these sockets where there are any.
+    pub(super) fn elsewhere(&self, database: &str, via: &[SocketAddr]) -> Self {
+        Self { database: database.to_owned(), via: via.to_vec(), ..self.clone() }
+    }
+
+    /// Where the hosts listen.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        let address = |(host, port): &(HostName, u16)| match host {
+            HostName::Tcp(name) => Address::Tcp(name.clone(), *port),
+            HostName::Unix(path) => Address::Unix(path.join(format!(".s.PGSQL.{port}"))),
+        };
+        self.hosts.iter().map(address).collect()
+    }
+
     /// The role that logs in.
     pub(super) fn user(&self) -> &str {
         &self.user
@@ -97,12 +120,14 @@ impl PostgresConfig {
     /// The driver's own form, without TLS.
     pub(super) fn driver(&self) -> tokio_postgres::Config {
         let mut driver = tokio_postgres::Config::new();
-        for (host, port) in &self.hosts {
-            match host {
-                HostName::Tcp(name) => driver.host(name),
-                HostName::Unix(path) => driver.host_path(path),
+        for (index, (host, port)) in self.hosts.iter().enumerate() {
+            match (host, self.via.get(index)) {
+                // The name stays, for the server's certificate.
+                (HostName::Tcp(name), Some(via)) => driver.host(name).hostaddr(via.ip()).port(via.port()),
+                (HostName::Unix(_), Some(via)) => driver.host("localhost").hostaddr(via.ip()).port(via.port()),
+                (HostName::Tcp(name), None) => driver.host(name).port(*port),
+                (HostName::Unix(path), None) => driver.host_path(path).port(*port),
             };
-            driver.port(*port);
         }
         driver.user(&self.user).dbname(&self.database).connect_timeout(self.connect_timeout);
         if let Some(password) = &self.password {
@@ -262,6 +287,7 @@ impl Draft {
             connect_timeout: self.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             schemas: self.schemas,
             warnings: self.warnings,
+            via: Vec::new(),
         })
     }
 }

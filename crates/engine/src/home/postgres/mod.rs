@@ -23,6 +23,7 @@ mod desk;
 mod register;
 mod rows;
 mod schema;
+mod scratch;
 mod session;
 mod tls;
 mod witness;
@@ -57,6 +58,10 @@ impl HomeFactory for PostgresFactory {
             [only] => Some(only.clone()),
             _ => None,
         }
+    }
+
+    fn scratch(&self) -> Option<Box<dyn crate::home::scratch::Scratch>> {
+        Some(Box::new(scratch::PostgresScratch::new(self.config.clone())))
     }
 
     fn guarantee(&self) -> Guarantee {

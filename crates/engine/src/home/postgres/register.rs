@@ -6,7 +6,7 @@ use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::home::postgres::rows::uuid;
 use crate::home::postgres::schema;
-use crate::home::postgres::session::{BEGIN, Open, Session};
+use crate::home::postgres::session::{BEGIN, HURRY, Open, Session};
 use crate::home::postgres::write::{self, TableFindings, TableIdentity};
 use crate::home::{Registered, Registration};
 use onceflow_core::PipelineId;
@@ -68,6 +68,7 @@ async fn in_transaction(
     let client = &open.session.client;
     let fail = |error| failed(open, error, "register the pipeline");
     client.batch_execute(BEGIN).await.map_err(fail)?;
+    client.batch_execute(HURRY).await.map_err(fail)?;
     client.batch_execute(schema::LOCK).await.map_err(fail)?;
     let state = schema::look(client).await?;
     let known = if state.exists() { Known::read(client, &registration.name).await.map_err(fail)? } else { None };
@@ -91,6 +92,7 @@ async fn in_transaction(
         let sql = "INSERT INTO onceflow.event (pipeline, kind, detail) VALUES ($1::text::uuid, $2, $3)";
         client.execute(sql, &[&uuid(pipeline), kind, &detail.to_string()]).await.map_err(fail)?;
     }
+    crate::crash::point("mid_register");
     client.batch_execute("COMMIT").await.map_err(fail)?;
     Ok(Registered { pipeline, new: known.is_none(), notices: report.notices })
 }
@@ -183,7 +185,7 @@ struct Known {
 impl Known {
     async fn read(client: &Client, name: &str) -> Result<Option<Self>, tokio_postgres::Error> {
         let sql = "SELECT pipeline::text, fingerprint, wiring, system_identifier, timeline, database
-            FROM onceflow.pipeline WHERE name = $1 FOR UPDATE";
+            FROM onceflow.pipeline WHERE name = $1 FOR NO KEY UPDATE";
         let Some(row) = client.query_opt(sql, &[&name]).await? else { return Ok(None) };
         let id: String = row.get(0);
         let sql = "SELECT name, table_oid FROM onceflow.target WHERE pipeline = $1::text::uuid";

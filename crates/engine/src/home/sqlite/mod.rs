@@ -36,6 +36,7 @@ mod plan;
 mod presence;
 mod register;
 mod rows;
+mod scratch;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,10 @@ impl HomeFactory for SqliteFactory {
 
     fn default_schema(&self) -> Option<String> {
         None
+    }
+
+    fn scratch(&self) -> Option<Box<dyn crate::home::scratch::Scratch>> {
+        Some(Box::new(scratch::SqliteScratch::new(self.place.clone())))
     }
 
     fn guarantee(&self) -> Guarantee {

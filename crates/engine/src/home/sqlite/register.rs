@@ -57,6 +57,7 @@ impl SqliteHome {
         });
         match registered {
             Ok(registered) => {
+                crate::crash::point("mid_register");
                 let committed = session.connection.execute_batch("COMMIT");
                 committed.map_err(|error| fault::error(&place, "register the pipeline in", error))?;
                 Ok(registered)
