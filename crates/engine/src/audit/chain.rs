@@ -15,6 +15,7 @@ pub fn check(evidence: &Evidence, report: &mut Report) {
     let epochs = chains(evidence, report);
     spans(evidence, report);
     letters(evidence, report);
+    beginning(evidence, report);
     let good = total(report) == before;
     let commits = evidence.commits.len();
     let said = match good {
@@ -209,6 +210,26 @@ fn letters(evidence: &Evidence, report: &mut Report) {
     // A record that two tables refuse has two letters and counts once.
     if there < counted {
         let said = format!("the commits count {counted} dead letters, and {there} are there; none was purged");
+        report.find_fact(What::Ledger, None, None, said);
+    }
+}
+
+/// Commit rows are removed when they are older than so many days, or not among so many newest.
+const DAYS_KEPT: i64 = 30;
+const COMMITS_KEPT: usize = 100_000;
+
+/// Rows from the beginning are gone although none can have been old enough.
+fn beginning(evidence: &Evidence, report: &mut Report) {
+    let microseconds = super::evidence::microseconds;
+    let founded =
+        evidence.events.iter().filter(|event| event.kind == "found").filter_map(|e| microseconds(&e.at)).min();
+    let last = evidence.commits.iter().filter_map(|commit| microseconds(&commit.at)).max();
+    let (Some(founded), Some(last)) = (founded, last) else { return };
+    let young = last - founded < DAYS_KEPT * 86_400_000_000 && evidence.commits.len() < COMMITS_KEPT / 2;
+    if young && is_trimmed(evidence) && !evidence.events.iter().any(|event| event.kind == "forget") {
+        let said = format!(
+            "the oldest commit rows are gone: they are kept for {DAYS_KEPT} days and {COMMITS_KEPT} commits, and there were fewer"
+        );
         report.find_fact(What::Ledger, None, None, said);
     }
 }

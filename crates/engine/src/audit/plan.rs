@@ -97,11 +97,29 @@ pub fn plan(evidence: &Evidence, since: Option<Bound>, until: Option<Bound>) -> 
     if !ranged && super::chain::is_trimmed(evidence) {
         plan.beginning_unknown = !add_beginnings(evidence, &mut plan.lanes);
     }
-    for lane in &mut plan.lanes {
+    for (index, lane) in plan.lanes.iter_mut().enumerate() {
         lane.reaches.sort_by_key(|reach| (reach.from, reach.to));
+        if !ranged && !super::chain::decided(evidence, &evidence.partitions[index]) {
+            fill_gaps(evidence, index, lane);
+        }
         lane.overlaps = lane.reaches.windows(2).any(|pair| pair[1].from < pair[0].to);
     }
     plan
+}
+
+/// Offsets between two commit rows, or between the last one and the position, that no commit row has and no operator left out:
+/// a row was taken out of the ledger. The records took effect all the same, so their rows are expected.
+fn fill_gaps(evidence: &Evidence, index: usize, lane: &mut Lane) {
+    let position = evidence.positions.iter().find(|row| row.partition == evidence.partitions[index]);
+    let end = position.map_or(0, |row| row.next.get());
+    let starts = lane.reaches.iter().skip(1).map(|reach| reach.from).chain([end]);
+    let gaps = lane.reaches.iter().zip(starts).filter(|(before, start)| before.to < *start);
+    let gaps: Vec<Reach> =
+        gaps.map(|(before, start)| Reach { from: before.to, to: start, order: before.order, digest: None }).collect();
+    if !gaps.is_empty() {
+        lane.reaches.extend(gaps);
+        lane.reaches.sort_by_key(|reach| (reach.from, reach.to));
+    }
 }
 
 /// Adds what was read before the oldest commit row, from where each partition was founded. `false` where that is not known.
@@ -166,7 +184,7 @@ pub fn ask(evidence: &Evidence, plan: &mut Plan, name: &str, source: &mut dyn So
     for (index, partition) in evidence.partitions.iter().enumerate().filter(|(_, p)| *p.source == *name) {
         let lane = &mut plan.lanes[index];
         let row = own.iter().find(|row| row.partition == *partition);
-        let (Some(row), Some(begin), Some(end)) = (row, beginnings.get(partition), ends.get(partition)) else {
+        let (Some(_), Some(begin), Some(end)) = (row, beginnings.get(partition), ends.get(partition)) else {
             lane.why = Some(if row.is_none() { "the ledger has no position of it" } else { "it is gone" }.to_owned());
             continue;
         };
@@ -175,8 +193,7 @@ pub fn ask(evidence: &Evidence, plan: &mut Plan, name: &str, source: &mut dyn So
             continue;
         }
         lane.why = (*begin > first(lane)).then(|| format!("the log begins at {begin}"));
-        let until = end.min(&row.next).get();
-        lane.readable = (begin.get() < until).then_some((begin.get(), until));
+        lane.readable = (begin < end).then_some((begin.get(), end.get()));
         drop_other_logs(evidence, partition, lane);
     }
     Ok(asked)

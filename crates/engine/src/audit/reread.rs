@@ -165,7 +165,7 @@ impl Reader<'_> {
                 replayed: false,
             };
             let part = logic.prepare(source, vec![piece], &clock)?;
-            if let (Some(again), Some(commit)) = (again.as_deref_mut(), commit) {
+            if let (Some(again), Some(commit), Some(_)) = (again.as_deref_mut(), commit, reach.digest) {
                 note(&mut again[commit], (partition, reach.from), digest, &part);
             }
             listener.read(records);

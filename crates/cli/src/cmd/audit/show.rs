@@ -3,7 +3,7 @@
 use crate::args::{Common, Format};
 use crate::table::Table;
 use crate::talk::{Talk, Tone, counted, grouped};
-use onceflow::audit::{Finding, Options, Report, Summary, What};
+use onceflow::audit::{Finding, Level, Options, Report, Summary, What};
 use onceflow::home::desk::Cell;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -17,7 +17,7 @@ pub fn print(name: &str, reports: &[Report], options: &Options, combined: bool, 
             findings(reports).print(Format::Csv);
             String::new()
         }
-        (false, Format::Table) => people(name, reports, talk),
+        (false, Format::Table) => people(name, reports, options, talk),
     };
     // A closed stdout ends the printing without a word, as users of `head` expect.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -138,7 +138,7 @@ fn lines(reports: &[Report]) -> String {
     out
 }
 
-fn people(name: &str, reports: &[Report], talk: &Talk) -> String {
+fn people(name: &str, reports: &[Report], options: &Options, talk: &Talk) -> String {
     let mut out = String::new();
     for report in reports {
         out += &format!("{name} in {}\n", report.home);
@@ -162,7 +162,7 @@ fn people(name: &str, reports: &[Report], talk: &Talk) -> String {
         }
         out += &shown(report);
     }
-    out += &format!("\n{}\n", sentence(reports, talk));
+    out += &format!("\n{}\n", sentence(reports, options, talk));
     out
 }
 
@@ -188,15 +188,24 @@ fn shown(report: &Report) -> String {
 }
 
 /// The one sentence that counts.
-fn sentence(reports: &[Report], talk: &Talk) -> String {
+fn sentence(reports: &[Report], options: &Options, talk: &Talk) -> String {
     let all = total(reports);
     let unverifiable = match all.unverifiable {
         0 => String::new(),
-        count => format!("; {} unverifiable, the source does not hold all of it any more", grouped(count)),
+        count => format!("; {} cannot be verified any more", grouped(count)),
     };
     match super::exit_code(reports) {
         0 => {
-            let said = format!("clean: {} records, each took effect once{unverifiable}", grouped(all.inputs));
+            let records = grouped(all.inputs);
+            let said = match options.level {
+                Level::Ledger => {
+                    format!("the ledger agrees with itself about {records} records; --level 3 compares rows")
+                }
+                Level::Source => {
+                    format!("ledger and source agree about {records} records{unverifiable}; --level 3 compares rows")
+                }
+                Level::Rows => format!("clean: {records} records, each took effect once{unverifiable}"),
+            };
             talk.tone(Tone::Strong, &said)
         }
         1 => {
