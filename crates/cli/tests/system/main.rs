@@ -3,6 +3,7 @@
 //! Needs `ONCEFLOW_TEST_KAFKA` and `ONCEFLOW_TEST_POSTGRES`, which `./scripts/test` provides. Without them every test says
 //! that it did not run, and fails where `ONCEFLOW_TEST_REQUIRE` is set, so that nothing is skipped silently.
 
+mod audit;
 mod chaos;
 mod crash;
 mod kafka;

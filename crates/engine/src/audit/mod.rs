@@ -82,7 +82,9 @@ pub async fn audit(
     chain::check(&evidence, &mut report);
     summary(&evidence, &plan, &mut report);
     if options.level == Level::Ledger {
-        rows_by_count(&mut *witness, branch, &evidence, &plan, &mut report).await?;
+        if !report.has_findings() {
+            rows_by_count(&mut *witness, branch, &evidence, &plan, &mut report).await?;
+        }
         report.finish();
         return Ok(report);
     }
@@ -230,7 +232,7 @@ impl Audit<'_> {
             pass += 1;
         }
         self.report.read = self.plan.stretches(&self.evidence);
-        self.verdicts(&seats, same_logic, &again);
+        self.verdicts(&seats, &again);
         Ok(())
     }
 
@@ -349,7 +351,7 @@ impl Audit<'_> {
     }
 
     /// One line a table.
-    fn verdicts(&mut self, seats: &[Seat], same_logic: bool, again: &[Again]) {
+    fn verdicts(&mut self, seats: &[Seat], again: &[Again]) {
         let twice = self.report.found.get(&What::SentTwice).copied().unwrap_or(0);
         for seat in seats {
             let table = &self.branch.tables[seat.table];
@@ -373,7 +375,6 @@ impl Audit<'_> {
             let used: u64 = again.iter().map(|commit| commit.counts.used).sum();
             self.report.summary.once = used;
         }
-        let _ = same_logic;
     }
 }
 

@@ -119,7 +119,8 @@ pub struct Summary {
     pub skipped: u64,
     /// Records that the logic leaves out.
     pub filtered: u64,
-    /// Records that cannot be checked any more, or rows that cannot be judged without them.
+    /// Records that the source does not hold any more, and rows that cannot be judged for another reason: a replayed dead
+    /// letter, or a merge into a row that was there before.
     pub unverifiable: u64,
 }
 
@@ -200,6 +201,8 @@ pub struct Report {
     pub read: Vec<Stretch>,
     /// What the source does not hold any more.
     pub gone: Vec<Stretch>,
+    /// How many records the source does not hold any more.
+    pub gone_records: u64,
     limit: usize,
 }
 

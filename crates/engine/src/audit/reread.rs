@@ -339,6 +339,7 @@ impl Gone {
         let name = &evidence.partitions[partition];
         let Self { records, from, to } = self;
         report.summary.unverifiable += records;
+        report.gone_records += records;
         let why = why.unwrap_or("records between others are gone: compacted or deleted");
         let other_log = *to == u64::MAX;
         let place = if other_log { "of an earlier log".to_owned() } else { format!("offsets {from}..{to}") };

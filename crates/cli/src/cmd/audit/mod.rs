@@ -43,8 +43,8 @@ fn exit_code(reports: &[Report]) -> i32 {
         return 1;
     }
     let unchecked = |report: &Report| {
-        let summary = &report.summary;
-        !report.unchecked.is_empty() || (summary.inputs > 0 && summary.unverifiable >= summary.inputs)
+        let inputs = report.summary.inputs;
+        !report.unchecked.is_empty() || (inputs > 0 && report.gone_records >= inputs)
     };
     if reports.iter().any(unchecked) { 3 } else { 0 }
 }

@@ -218,7 +218,12 @@ fn sentence(reports: &[Report], options: &Options, talk: &Talk) -> String {
         }
         _ => {
             let why: Vec<&str> = reports.iter().flat_map(|report| &report.unchecked).map(String::as_str).collect();
-            talk.tone(Tone::Warning, &format!("could not check: {}{unverifiable}", why.join("; ")))
+            let why = if why.is_empty() {
+                "the source holds none of the records any more".to_owned()
+            } else {
+                why.join("; ")
+            };
+            talk.tone(Tone::Warning, &format!("could not check: {why}{unverifiable}"))
         }
     }
 }
