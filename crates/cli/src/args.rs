@@ -117,6 +117,8 @@ pub enum Command {
     DeadLetters(DeadLetters),
     /// Kill, stop and cut a pipeline on scratch copies of its targets, and compare
     Torture(crate::cmd::torture::args::Torture),
+    /// Look for the six causes of lost and repeated records in a pipeline; changes nothing
+    Doctor(crate::cmd::doctor::args::Doctor),
     /// Print a pipeline to start from
     New {
         /// Which one; without it, a list

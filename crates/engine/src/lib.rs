@@ -12,6 +12,7 @@ pub mod codes;
 pub mod crash;
 pub mod decode;
 pub mod digest;
+pub mod doctor;
 pub mod error;
 pub mod grouping;
 pub mod home;

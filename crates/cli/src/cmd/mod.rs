@@ -9,6 +9,7 @@ mod at;
 pub mod audit;
 mod completions;
 mod dead_letters;
+pub mod doctor;
 mod explain;
 mod import;
 mod ledger;
@@ -36,6 +37,7 @@ pub fn run(args: &Args, talk: &Arc<Talk>) -> Answer {
         Command::Preview { file, rows, wait, .. } => preview::run(file, *rows, *wait, common, talk),
         Command::Ledger(command) => ledger::run(command, common, talk),
         Command::DeadLetters(command) => dead_letters::run(command, common, talk),
+        Command::Doctor(command) => doctor::run(command, common, talk),
         Command::New { template } => new::run(template.as_deref(), common),
         Command::Completions { shell } => completions::run(*shell),
     };

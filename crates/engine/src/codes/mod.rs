@@ -54,6 +54,7 @@ macro_rules! codes {
 
 mod audit;
 mod command;
+mod doctor;
 mod engine;
 mod files;
 mod kafka;
@@ -69,6 +70,8 @@ mod torture;
 pub use audit::*;
 #[allow(unused_imports)]
 pub use command::*;
+#[allow(unused_imports)]
+pub use doctor::*;
 #[allow(unused_imports)]
 pub use engine::*;
 #[allow(unused_imports)]
@@ -97,6 +100,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         command::ENTRIES,
         audit::ENTRIES,
         torture::ENTRIES,
+        doctor::ENTRIES,
         text::ENTRIES,
         query::ENTRIES,
         kafka::ENTRIES,

@@ -140,6 +140,11 @@ pub trait SourceFactory: Send + Sync + std::fmt::Debug {
     /// Why reading from this source is not exactly once, where it is not: `reads records of aborted transactions`.
     fn caveat(&self) -> Option<String>;
 
+    /// The consumer group that others see the progress in, where there is one.
+    fn group(&self) -> Option<String> {
+        None
+    }
+
     /// Opens the source. Cheap; connects at the first call that needs it.
     fn open(&self) -> Result<Box<dyn Source>>;
 

@@ -204,6 +204,10 @@ impl SourceFactory for KafkaFactory {
         self.shared.read_uncommitted.then(|| why.to_owned())
     }
 
+    fn group(&self) -> Option<String> {
+        self.shared.group.clone()
+    }
+
     fn open(&self) -> Result<Box<dyn Source>> {
         Ok(Box::new(KafkaSource::new(self.shared.clone())))
     }
