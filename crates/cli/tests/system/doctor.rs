@@ -1,0 +1,123 @@
+//! Doctor over PostgreSQL: a healthy database, and one with each fault put in by hand.
+
+use crate::postgres::Database;
+use crate::services::services;
+use serde_json::Value;
+use std::process::Command;
+use tempfile::TempDir;
+
+struct Case {
+    folder: TempDir,
+    database: Database,
+}
+
+impl Case {
+    /// A pipeline that has run: a file into a keyed table.
+    fn run() -> Option<Self> {
+        let database = Database::create(&services()?);
+        let case = Self { folder: tempfile::tempdir().expect("a folder"), database };
+        let url = &case.database.url;
+        let sql = format!(
+            "SET 'pipeline.name' = 'orders';
+             CREATE TABLE t (id BIGINT, v STRING) WITH ('connector' = 'filesystem', 'path' = 'in.jsonl', 'format' = 'json');
+             CREATE TABLE copy (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+             WITH ('connector' = 'postgres', 'url' = '{url}', 'table-name' = 'copy', 'write.mode' = 'upsert');
+             INSERT INTO copy SELECT id, v FROM t;"
+        );
+        case.database.execute("CREATE TABLE copy (id BIGINT PRIMARY KEY, v TEXT)");
+        let lines: String = (0..100).map(|id| format!("{{\"id\":{id},\"v\":\"v\"}}\n")).collect();
+        for (name, content) in [("p.sql", &sql), ("in.jsonl", &lines)] {
+            std::fs::write(case.folder.path().join(name), content).expect("the folder is ours");
+        }
+        let (code, said) = case.onceflow(&["run", "p.sql"]);
+        assert_eq!(code, 0, "{said}");
+        Some(case)
+    }
+
+    fn onceflow(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onceflow"));
+        let output = command.args(arguments).current_dir(self.folder.path()).output().expect("it was built");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = if output.stdout.is_empty() { text(&output.stderr) } else { text(&output.stdout) };
+        (output.status.code().unwrap_or(-1), said)
+    }
+
+    fn doctor(&self, more: &[&str]) -> (i32, Value) {
+        let arguments: Vec<&str> = ["doctor", "p.sql", "--format", "json"].iter().chain(more).copied().collect();
+        let (code, said) = self.onceflow(&arguments);
+        (code, serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}")))
+    }
+}
+
+fn status<'a>(object: &'a Value, id: &str) -> &'a str {
+    let checks = object["checks"].as_array().expect("there are checks");
+    let check = checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no check {id}: {object:#}"));
+    check["status"].as_str().expect("a word")
+}
+
+#[test]
+fn nothing_is_broken_in_a_healthy_database_and_the_probe_leaves_nothing() {
+    let Some(case) = Case::run() else { return };
+    let (code, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(code, 0, "{object:#}");
+    for id in ["probe-transaction", "key-unique", "triggers", "target-logged", "pooler", "primary", "ledger-chain"] {
+        assert_eq!(status(&object, id), "ok", "{object:#}");
+    }
+    assert_eq!(case.database.number("SELECT count(*) FROM onceflow.migration"), 1);
+}
+
+#[test]
+fn triggers_and_other_unique_keys_are_named() {
+    let Some(case) = Case::run() else { return };
+    let function = |name: &str, body: &str| {
+        format!(
+            "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$;
+             CREATE TRIGGER {name} BEFORE INSERT ON copy FOR EACH ROW EXECUTE FUNCTION {name}();"
+        )
+    };
+    case.database.execute(&function("beside", "NEW.v := 'other';"));
+    case.database.execute("CREATE UNIQUE INDEX by_both ON copy (v, id)");
+    let (code, object) = case.doctor(&[]);
+    assert_eq!((status(&object, "triggers"), code), ("warning", 0), "{object:#}");
+    assert_eq!(status(&object, "other-unique-keys"), "warning");
+    case.database.execute(&function("outside", "PERFORM dblink_exec('x', 'y');"));
+    let (code, object) = case.doctor(&[]);
+    assert_eq!((status(&object, "triggers"), code), ("broken", 1), "{object:#}");
+}
+
+#[test]
+fn an_unlogged_target_and_a_lost_key_are_broken() {
+    let Some(case) = Case::run() else { return };
+    case.database.execute("ALTER TABLE copy SET UNLOGGED; ALTER TABLE copy DROP CONSTRAINT copy_pkey");
+    let (code, object) = case.doctor(&[]);
+    assert_eq!(code, 1, "{object:#}");
+    assert_eq!(status(&object, "target-logged"), "broken");
+    assert_eq!(status(&object, "key-unique"), "broken");
+}
+
+#[test]
+fn asynchronous_commits_are_a_warning_and_a_finding_where_one_is_strict() {
+    let Some(case) = Case::run() else { return };
+    let (_, name) = case.database.url.rsplit_once('/').expect("the URL ends with the database");
+    case.database.execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off"));
+    let (code, object) = case.doctor(&["--strict"]);
+    assert_eq!(status(&object, "synchronous-commit"), "warning", "{object:#}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn a_transaction_that_somebody_left_open_is_named() {
+    let Some(case) = Case::run() else { return };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let client = runtime.block_on(async {
+        let connect = tokio_postgres::connect(&case.database.url, tokio_postgres::NoTls);
+        let (client, connection) = connect.await.expect("the database answers");
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; SELECT 1").await.expect("it is a transaction");
+        client
+    });
+    let (_, object) = case.doctor(&["--transaction-max", "0s"]);
+    assert_eq!(status(&object, "long-transactions"), "warning", "{object:#}");
+    drop(client);
+}
