@@ -60,7 +60,15 @@ fn nothing_is_found_on_a_healthy_pipeline_and_nothing_is_changed() {
     assert_eq!(ran.code, 0, "{object:#}");
     assert_eq!(object["summary"]["broken"], 0);
     assert_eq!(object["summary"]["unknown"], 0);
-    for id in ["probe-transaction", "triggers", "key-unique", "source-identity", "ledger-chain", "journal-mode"] {
+    for id in [
+        "probe-transaction",
+        "probe-fence",
+        "triggers",
+        "key-unique",
+        "source-identity",
+        "ledger-chain",
+        "journal-mode",
+    ] {
         assert_eq!(check(&object, id).0, "ok", "{id}");
     }
     assert_eq!(dump(), before);

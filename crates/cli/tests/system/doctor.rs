@@ -60,10 +60,20 @@ fn nothing_is_broken_in_a_healthy_database_and_the_probe_leaves_nothing() {
     let Some(case) = Case::run() else { return };
     let (code, object) = case.doctor(&["--transaction-max", "1h"]);
     assert_eq!(code, 0, "{object:#}");
-    for id in ["probe-transaction", "key-unique", "triggers", "target-logged", "pooler", "primary", "ledger-chain"] {
+    for id in [
+        "probe-transaction",
+        "probe-fence",
+        "key-unique",
+        "triggers",
+        "target-logged",
+        "pooler",
+        "primary",
+        "ledger-chain",
+    ] {
         assert_eq!(status(&object, id), "ok", "{object:#}");
     }
     assert_eq!(case.database.number("SELECT count(*) FROM onceflow.migration"), 1);
+    assert_eq!(case.database.number("SELECT count(*) FROM onceflow.shard"), 1);
 }
 
 #[test]

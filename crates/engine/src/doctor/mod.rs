@@ -10,7 +10,7 @@ use crate::home::desk::Cell;
 use crate::home::witness::Witness;
 use crate::pipeline::{Branch, Pipeline};
 use crate::run::on_this_thread;
-use onceflow_core::PositionRow;
+use onceflow_core::{PipelineId, PositionRow};
 use std::time::Duration;
 
 pub mod check;
@@ -35,7 +35,7 @@ pub struct Options {
 pub fn examine(pipeline: &Pipeline, options: &Options) -> Vec<Check> {
     let mut checks = ledger::homes(pipeline);
     for branch in &pipeline.branches {
-        let mut facts = BranchFacts { checks: Vec::new(), positions: None };
+        let mut facts = BranchFacts { checks: Vec::new(), positions: None, pipeline: None };
         if let Err(error) = on_this_thread(home(pipeline, branch, options, &mut facts)) {
             facts.checks.push(check::ask(3, "home-reachable", branch.home.describe(), "connect").unknown(&error));
         }
@@ -54,6 +54,8 @@ struct BranchFacts {
     checks: Vec<Check>,
     /// The ledger's positions, where there is one.
     positions: Option<Vec<PositionRow>>,
+    /// The pipeline's identity in it.
+    pipeline: Option<PipelineId>,
 }
 
 async fn home(pipeline: &Pipeline, branch: &Branch, options: &Options, facts: &mut BranchFacts) {
@@ -87,6 +89,9 @@ async fn home(pipeline: &Pipeline, branch: &Branch, options: &Options, facts: &m
     if known {
         probe::examine(home, &mut facts.checks).await;
     }
+    if let Some(pipeline) = facts.pipeline {
+        probe::fence(home, pipeline, &mut facts.checks).await;
+    }
     if home.system() == "PostgreSQL" {
         postgres::pooler(home, &mut facts.checks).await;
     }
@@ -103,6 +108,7 @@ async fn ledger_of(witness: &mut dyn Witness, name: &str, about: &str, facts: &m
             let said: Vec<String> = report.findings.iter().map(|finding| finding.said.clone()).collect();
             facts.checks.push(ledger::chain(ask, evidence.commits.len(), &said));
             facts.positions = Some(evidence.positions);
+            facts.pipeline = Some(evidence.pipeline);
             true
         }
         Ok(None) => {

@@ -5,7 +5,8 @@ use super::int;
 use crate::codes;
 use crate::error::Error;
 use crate::home::HomeFactory;
-use crate::home::desk::Statement;
+use crate::home::desk::{Cell, Statement};
+use onceflow_core::PipelineId;
 
 /// No migration has such a number; it names the probe.
 const MARK: i64 = -613_130;
@@ -60,6 +61,64 @@ fn judge(ask: Ask, torn: bool, left: i64) -> Check {
     }
 }
 
+/// What a claim and a move compare, in SQL that both databases know.
+const OWNED: &str = "WHERE pipeline = $1 AND shard = 'doctor-probe' AND generation = 1 AND nonce = 'first'";
+
+/// Two owners of one shard, in a transaction that is rolled back: after the second has claimed, the first moves nothing.
+pub(super) async fn fence(home: &dyn HomeFactory, pipeline: PipelineId, checks: &mut Vec<Check>) {
+    let how = format!(
+        "BEGIN; INSERT INTO {{shard}} …; UPDATE … SET generation = 2 {OWNED}; UPDATE … SET epoch = 1 {OWNED}; ROLLBACK"
+    );
+    let ask = ask(4, "probe-fence", home.describe(), how);
+    let check = match claimed_twice(home, pipeline).await {
+        Ok(said) => fenced(ask, &said),
+        Err(error) => ask.unknown(&error),
+    };
+    checks.push(check);
+}
+
+/// The words with which the transaction was torn down.
+async fn claimed_twice(home: &dyn HomeFactory, pipeline: PipelineId) -> Result<String, Error> {
+    let mut opened = home.open(std::sync::Arc::default())?;
+    let mut desk = opened.desk().await?;
+    let statement = |sql: String, expected| Statement {
+        sql,
+        parameters: vec![Cell::Text(pipeline.to_string())],
+        expect_rows: Some(expected),
+    };
+    let insert = "INSERT INTO {shard} (pipeline, shard, generation, nonce, epoch, chain, updated_at) \
+        VALUES ($1, 'doctor-probe', 1, 'first', 0, 'none', CURRENT_TIMESTAMP)";
+    let statements = [
+        statement(insert.to_owned(), 1),
+        statement(format!("UPDATE {{shard}} SET generation = 2, nonce = 'second' {OWNED}"), 1),
+        // One row is expected and none may be found: the transaction is torn down here.
+        statement(format!("UPDATE {{shard}} SET epoch = 1 {OWNED} AND epoch = 0"), 1),
+        // Where one was found, it is torn down here, with another number in the words.
+        statement(format!("UPDATE {{shard}} SET epoch = 1 {OWNED} AND epoch < 0"), UNFENCED),
+    ];
+    match desk.execute(&statements).await {
+        Err(error) if error.code() == codes::OF0911 => Ok(error.message().to_owned()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::internal("a transaction that has to fail was committed")),
+    }
+}
+
+/// A number of rows that is in the words of an error only where the first owner still moved the shard.
+const UNFENCED: u64 = 613_130;
+
+fn fenced(ask: Ask, said: &str) -> Check {
+    if !said.contains(&UNFENCED.to_string()) {
+        let why = "a move compares generation and nonce in the server, in the transaction of the rows";
+        return ask.ok("after a second claim the first owner moved nothing", why);
+    }
+    ask.broken(
+        "after a second claim the first owner still moved the shard",
+        "yes: two instances could write the same records",
+        "stop all instances but one; look for rules and triggers on the ledger's table shard",
+        "one instance alone repeats nothing",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Status;
@@ -71,5 +130,12 @@ mod tests {
         assert_eq!(judge(ask(), true, 1).status, Status::Broken);
         assert_eq!(judge(ask(), false, 0).status, Status::Broken);
         assert_eq!(judge(ask(), true, 0).status, Status::Ok);
+    }
+
+    #[test]
+    fn an_owner_that_is_not_fenced_is_a_fault() {
+        let ask = || ask(4, "probe-fence", "a", "b");
+        assert_eq!(fenced(ask(), "statement 3 touched 0 rows instead of 613130").status, Status::Broken);
+        assert_eq!(fenced(ask(), "statement 2 touched 0 rows instead of 1").status, Status::Ok);
     }
 }
