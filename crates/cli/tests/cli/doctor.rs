@@ -8,7 +8,7 @@ SET 'auto-create' = 'true';
 SET 'pipeline.name' = 'orders';
 CREATE TABLE t (id BIGINT, v STRING) WITH ('connector' = 'filesystem', 'path' = 'in/*.jsonl', 'format' = 'json');
 CREATE TABLE copy (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
-WITH ('connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy', 'write.mode' = 'upsert');
+WITH ('connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy');
 INSERT INTO copy SELECT id, v FROM t;
 ";
 
@@ -152,7 +152,7 @@ fn before_the_first_run_it_says_that_it_could_not_check() {
 #[test]
 fn a_target_that_keeps_no_ledger_is_at_least_once() {
     let text = PIPELINE.replace(
-        "'connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy', 'write.mode' = 'upsert'",
+        "'connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy'",
         "'connector' = 'print'",
     );
     let sandbox = Sandbox::new(&[("p.sql", &text), ("in/a.jsonl", &lines(0..5))]);

@@ -21,7 +21,7 @@ impl Case {
             "SET 'pipeline.name' = 'orders';
              CREATE TABLE t (id BIGINT, v STRING) WITH ('connector' = 'filesystem', 'path' = 'in.jsonl', 'format' = 'json');
              CREATE TABLE copy (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
-             WITH ('connector' = 'postgres', 'url' = '{url}', 'table-name' = 'copy', 'write.mode' = 'upsert');
+             WITH ('connector' = 'postgres', 'url' = '{url}', 'table-name' = 'copy');
              INSERT INTO copy SELECT id, v FROM t;"
         );
         case.database.execute("CREATE TABLE copy (id BIGINT PRIMARY KEY, v TEXT)");
