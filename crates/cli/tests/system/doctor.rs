@@ -118,8 +118,7 @@ fn asynchronous_commits_are_a_warning_and_a_finding_where_one_is_strict() {
 #[test]
 fn a_transaction_that_somebody_left_open_is_named() {
     let Some(case) = Case::run() else { return };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = runtime.block_on(async {
         let connect = tokio_postgres::connect(&case.database.url, tokio_postgres::NoTls);
         let (client, connection) = connect.await.expect("the database answers");
