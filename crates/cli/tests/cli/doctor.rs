@@ -151,10 +151,8 @@ fn before_the_first_run_it_says_that_it_could_not_check() {
 
 #[test]
 fn a_target_that_keeps_no_ledger_is_at_least_once() {
-    let text = PIPELINE.replace(
-        "'connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy'",
-        "'connector' = 'print'",
-    );
+    let text = PIPELINE
+        .replace("'connector' = 'sqlite', 'url' = 'sqlite:out.db', 'table-name' = 'copy'", "'connector' = 'print'");
     let sandbox = Sandbox::new(&[("p.sql", &text), ("in/a.jsonl", &lines(0..5))]);
     let (ran, object) = doctor(&sandbox, &[]);
     assert_eq!(ran.code, 1, "{object:#}");

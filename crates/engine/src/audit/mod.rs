@@ -25,6 +25,7 @@ pub mod append;
 pub mod canon;
 pub mod chain;
 pub mod evidence;
+pub mod foreign;
 pub mod judge;
 pub mod keyed;
 pub mod merge;

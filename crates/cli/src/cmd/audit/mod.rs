@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 pub mod args;
+mod foreign;
 mod show;
 
 /// Findings of each kind that people see without `--limit`.
@@ -25,7 +26,8 @@ const LINE: Duration = Duration::from_secs(10);
 /// Audits every home of a pipeline.
 pub fn run(audit: &Audit, common: &Common, talk: &Talk) -> Answer {
     let options = options(audit, common)?;
-    let loaded = load::pipeline(&audit.file, common, &CompileOptions::default())?;
+    let Some(file) = &audit.file else { return foreign::run(audit, &options, common, talk) };
+    let loaded = load::pipeline(file, common, &CompileOptions::default())?;
     let mut reports = Vec::new();
     for branch in &loaded.pipeline.branches {
         let bar = Bar::new(talk, &loaded.pipeline.name);
