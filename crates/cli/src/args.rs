@@ -75,6 +75,11 @@ pub enum LogFormat {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// See it in a minute: three programs, one log, the same kills; who has every record once?
+    Demo(crate::cmd::demo::args::Demo),
+    /// One of the demo's programs that go wrong
+    #[command(hide = true)]
+    DemoControl(crate::cmd::demo::args::Control),
     /// Run a pipeline
     Run(Run),
     /// Prove it: compare what is in the tables with what is in the source; writes nothing

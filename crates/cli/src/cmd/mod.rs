@@ -9,6 +9,7 @@ mod at;
 pub mod audit;
 mod completions;
 mod dead_letters;
+pub mod demo;
 pub mod doctor;
 mod explain;
 mod import;
@@ -29,6 +30,8 @@ pub fn run(args: &Args, talk: &Arc<Talk>) -> Answer {
     let common = &args.common;
     let answer = match &args.command {
         Command::Torture(torture) => torture::run(torture, common, talk),
+        Command::Demo(demo) => demo::run(demo, common, talk),
+        Command::DemoControl(control) => demo::control::run(control),
         Command::Run(run) => run::run(run, common, talk),
         Command::Audit(audit) => audit::run(audit, common, talk),
         Command::Lint { files } => lint::run(files, common, talk),

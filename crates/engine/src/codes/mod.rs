@@ -54,6 +54,7 @@ macro_rules! codes {
 
 mod audit;
 mod command;
+mod demo;
 mod doctor;
 mod engine;
 mod files;
@@ -70,6 +71,8 @@ mod torture;
 pub use audit::*;
 #[allow(unused_imports)]
 pub use command::*;
+#[allow(unused_imports)]
+pub use demo::*;
 #[allow(unused_imports)]
 pub use doctor::*;
 #[allow(unused_imports)]
@@ -100,6 +103,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         command::ENTRIES,
         audit::ENTRIES,
         doctor::ENTRIES,
+        demo::ENTRIES,
         torture::ENTRIES,
         text::ENTRIES,
         query::ENTRIES,
