@@ -123,13 +123,15 @@ fn a_source_file_that_shrank_is_broken() {
 }
 
 #[test]
-fn a_source_file_that_vanished_is_broken() {
+fn a_source_file_that_vanished_is_a_warning() {
     let sandbox = run();
     std::fs::remove_file(sandbox.path().join("in/a.jsonl")).expect("it is ours");
     sandbox.write("in/b.jsonl", &lines(0..10));
-    let (ran, object) = doctor(&sandbox, &[]);
+    let (ran, object) = doctor(&sandbox, &["--strict"]);
     assert_eq!(ran.code, 1, "{object:#}");
-    assert_eq!(check(&object, "source-identity").0, "broken");
+    let (status, seen) = check(&object, "partitions-there");
+    assert_eq!(status, "warning");
+    assert!(seen.contains("in/a.jsonl"), "{seen}");
 }
 
 #[test]

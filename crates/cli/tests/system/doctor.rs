@@ -1,7 +1,8 @@
 //! Doctor over PostgreSQL: a healthy database, and one with each fault put in by hand.
 
+use crate::kafka::{create_topic_with, delete_topic, producer, send};
 use crate::postgres::Database;
-use crate::services::services;
+use crate::services::{services, unique};
 use serde_json::Value;
 use std::process::Command;
 use tempfile::TempDir;
@@ -129,4 +130,72 @@ fn a_transaction_that_somebody_left_open_is_named() {
     let (_, object) = case.doctor(&["--transaction-max", "0s"]);
     assert_eq!(status(&object, "long-transactions"), "warning", "{object:#}");
     drop(client);
+}
+
+/// A topic with these settings, read to its end by a pipeline that has no table of its own yet.
+fn from_kafka(topic: &str, settings: &[(&str, &str)]) -> Option<Case> {
+    let services = services()?;
+    create_topic_with(&services, topic, 1, settings);
+    let plain = producer(&services, &[]);
+    (0..50).for_each(|id| send(&plain, topic, 0, format!("{{\"id\":{id},\"v\":\"v\"}}").as_bytes()));
+    rdkafka::producer::Producer::flush(&plain, WAIT).expect("the broker takes everything");
+    let case = Case { folder: tempfile::tempdir().expect("a folder"), database: Database::create(&services) };
+    case.database.execute("CREATE TABLE copy (id BIGINT PRIMARY KEY, v TEXT)");
+    let sql = format!(
+        "SET 'pipeline.name' = 'orders';
+         CREATE TABLE t (id BIGINT, v STRING) WITH ('connector' = 'kafka', 'topic' = '{topic}', 'format' = 'json',
+           'properties.bootstrap.servers' = '{}', 'properties.group.id' = '{topic}', 'scan.startup.mode' = 'earliest-offset');
+         CREATE TABLE copy (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+         WITH ('connector' = 'postgres', 'url' = '{}', 'table-name' = 'copy');
+         INSERT INTO copy SELECT id, v FROM t;",
+        services.kafka, case.database.url
+    );
+    std::fs::write(case.folder.path().join("p.sql"), sql).expect("the folder is ours");
+    let (code, said) = case.onceflow(&["run", "p.sql", "--until-caught-up"]);
+    assert_eq!(code, 0, "{said}");
+    Some(case)
+}
+
+const WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+#[test]
+fn topics_that_keep_everything_are_told_from_those_that_do_not() {
+    let (sound, faulty) = (unique("sound"), unique("faulty"));
+    let Some(case) = from_kafka(&sound, &[("retention.ms", "-1")]) else { return };
+    let (code, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(code, 0, "{object:#}");
+    for id in
+        ["compaction", "retention", "unclean-elections", "open-transactions", "source-identity", "group-positions"]
+    {
+        assert_eq!(status(&object, id), "ok", "{object:#}");
+    }
+    let settings =
+        [("cleanup.policy", "compact"), ("retention.ms", "60000"), ("unclean.leader.election.enable", "true")];
+    let Some(case) = from_kafka(&faulty, &settings) else { return };
+    let (code, object) = case.doctor(&["--strict"]);
+    assert_eq!(code, 1, "{object:#}");
+    for id in ["compaction", "retention", "unclean-elections"] {
+        assert_eq!(status(&object, id), "warning", "{object:#}");
+    }
+}
+
+#[test]
+fn an_open_transaction_of_a_producer_and_a_recreated_topic_are_named() {
+    use rdkafka::producer::Producer as _;
+    let topic = unique("open");
+    let Some(case) = from_kafka(&topic, &[]) else { return };
+    let services = services().expect("they were there a moment ago");
+    let open = producer(&services, &[("transactional.id", &topic)]);
+    open.init_transactions(WAIT).expect("transactions");
+    open.begin_transaction().expect("a transaction");
+    send(&open, &topic, 0, b"{\"id\":99}");
+    open.flush(WAIT).expect("the broker takes it");
+    let (_, object) = case.doctor(&[]);
+    assert_eq!(status(&object, "open-transactions"), "warning", "{object:#}");
+    open.abort_transaction(WAIT).expect("it is open");
+    drop(open);
+    delete_topic(&services, &topic);
+    create_topic_with(&services, &topic, 1, &[]);
+    let (code, object) = case.doctor(&[]);
+    assert_eq!((code, status(&object, "source-identity")), (1, "broken"), "{object:#}");
 }

@@ -21,6 +21,7 @@ mod probe;
 mod source;
 mod sqlite;
 mod targets;
+mod topics;
 
 pub use check::{Check, Status};
 

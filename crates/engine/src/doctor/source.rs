@@ -40,6 +40,9 @@ pub(super) fn examine(factory: &dyn SourceFactory, positions: Option<&[PositionR
         Err(error) => checks.push(verify.unknown(&error)),
     }
     let there: Vec<Partition> = found.into_iter().map(|found| found.partition).collect();
+    let missing = rows.iter().map(|row| &row.partition).filter(|partition| !there.contains(partition));
+    checks.push(vanished(&about, &missing.map(ToString::to_string).collect::<Vec<_>>()));
+    topics_of(factory, &mut *source, &there, &about, checks);
     let known: Vec<&PositionRow> = rows.iter().filter(|row| there.contains(&row.partition)).collect();
     let partitions: Vec<Partition> = known.iter().map(|row| row.partition.clone()).collect();
     let group = factory.group();
@@ -50,6 +53,23 @@ pub(super) fn examine(factory: &dyn SourceFactory, positions: Option<&[PositionR
             checks.push(groups(&about, group.as_deref(), &stands));
         }
         Err(error) => checks.push(place.unknown(&error)),
+    }
+}
+
+/// What the system says of the topics.
+fn topics_of(
+    factory: &dyn SourceFactory,
+    source: &mut dyn crate::source::Source,
+    there: &[Partition],
+    about: &str,
+    checks: &mut Vec<Check>,
+) {
+    let mut names: Vec<String> = there.iter().map(|partition| partition.topic.to_string()).collect();
+    names.dedup();
+    // The ends are asked after the facts: what is produced meanwhile does not look like an open transaction.
+    match factory.topics(&names).and_then(|facts| Ok((facts, source.ends(there)?))) {
+        Ok((facts, ends)) => checks.extend(facts.iter().flat_map(|facts| super::topics::judge(facts, &ends))),
+        Err(error) => checks.push(ask(2, "topics", about, "describe the topics and their settings").unknown(&error)),
     }
 }
 
@@ -121,6 +141,19 @@ fn difference(mismatch: &Mismatch) -> String {
         }
         Difference::Tail { offset } => format!("{name}: the last consumed record (at {offset}) reads differently now"),
     }
+}
+
+fn vanished(about: &str, missing: &[String]) -> Check {
+    let ask = ask(2, "partitions-there", about, "the partitions that exist beside those of the ledger");
+    if missing.is_empty() {
+        return ask.ok("every partition of the ledger is there", "nothing that was begun is out of reach");
+    }
+    ask.warning(
+        format!("the ledger has positions in what is not there any more: {}", missing.join(", ")),
+        "nothing is read twice; but records that were not read before it vanished are lost, and an audit cannot read them again",
+        format!("onceflow ledger forget FILE --partition '{}' --reason '…'", missing[0]),
+        "where all of it was read and it was meant to go, the ledger need not remember it; else bring it back",
+    )
 }
 
 fn retention(ask: Ask, stands: &[Stand]) -> Check {
@@ -219,6 +252,12 @@ mod tests {
         assert_eq!(groups("t", Some("g"), &[stand(0, 10, 5, Some(9))]).status, Status::Warning);
         assert_eq!(groups("t", Some("g"), &[stand(0, 10, 5, Some(5))]).status, Status::Ok);
         assert_eq!(groups("t", None, &[stand(0, 10, 5, None)]).status, Status::Ok);
+    }
+
+    #[test]
+    fn what_vanished_is_a_warning() {
+        assert_eq!(vanished("t", &["t/0".to_owned()]).status, Status::Warning);
+        assert_eq!(vanished("t", &[]).status, Status::Ok);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) async fn examine(witness: &mut dyn Witness, branch: &Branch, exists: 
         });
     }
     let path = PathBuf::from(about.strip_prefix("sqlite:").unwrap_or(&about));
+    let named = |fix: &mut String| *fix = fix.replace("sqlite3 FILE", &format!("sqlite3 '{}'", path.display()));
+    checks.iter_mut().filter_map(|check| check.fix.as_mut()).for_each(named);
     checks.push(writable(&path));
     checks.extend(machine::disk(&path));
 }

@@ -88,7 +88,7 @@ fn others(ask: Ask, table: &TableSpec, key: &[String], found: &[Unique]) -> Chec
         WriteMode::InsertIgnore => ask.warning(
             seen,
             "yes: a row with a new key is left out without an error where it meets another row there",
-            "SELECT … the rows that share these columns; then 'write.mode' = 'upsert', or drop the index",
+            "SELECT … the rows that share these columns; then drop the index, or leave 'write.mode' out (upsert)",
             "then only the declared key decides what is left out",
         ),
         WriteMode::Append if key.is_empty() => {

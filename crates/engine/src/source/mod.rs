@@ -123,6 +123,21 @@ pub trait Source: Send {
     fn report(&mut self, durable: &[(Partition, Position)]);
 }
 
+/// What the brokers say of a topic.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TopicFacts {
+    /// Its name.
+    pub topic: String,
+    /// Where the brokers are.
+    pub servers: String,
+    /// Its settings, as in force.
+    pub settings: BTreeMap<String, String>,
+    /// For each partition the replicas, and how many of them are in sync.
+    pub partitions: Vec<(usize, usize)>,
+    /// For each partition the end of its log, open transactions included.
+    pub high: BTreeMap<u32, u64>,
+}
+
 /// Makes sources: one for each lane and one for control.
 pub trait SourceFactory: Send + Sync + std::fmt::Debug {
     /// The source's name in the pipeline's text.
@@ -143,6 +158,11 @@ pub trait SourceFactory: Send + Sync + std::fmt::Debug {
     /// The consumer group that others see the progress in, where there is one.
     fn group(&self) -> Option<String> {
         None
+    }
+
+    /// What the system says of topics; sources without settings of their own have nothing to say. Blocks.
+    fn topics(&self, _: &[String]) -> Result<Vec<TopicFacts>> {
+        Ok(Vec::new())
     }
 
     /// Opens the source. Cheap; connects at the first call that needs it.

@@ -16,9 +16,9 @@ pub fn run(doctor: &args::Doctor, common: &Common, talk: &Talk) -> Answer {
     let options = Options { transaction_max: doctor.transaction_max };
     let mut checks = examine(&loaded.pipeline, &options);
     let file = shell_word(&loaded.file);
-    for fix in checks.iter_mut().filter_map(|check| check.fix.as_mut()) {
-        *fix =
-            fix.replace("FILE --", &format!("{file} --")).replace("onceflow run FILE", &format!("onceflow run {file}"));
+    for check in &mut checks {
+        let commands = check.fix.iter_mut().chain([&mut check.how]).filter(|text| text.starts_with("onceflow "));
+        commands.for_each(|command| *command = command.replace("FILE", &file));
     }
     let tally = show::Tally::of(&checks);
     let sentence = show::sentence(&loaded.pipeline.name, &checks, tally);

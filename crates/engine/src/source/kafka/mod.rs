@@ -14,6 +14,7 @@ mod offsets;
 mod properties;
 mod reader;
 mod report;
+mod topics;
 mod verify;
 
 pub use properties::{Properties, Property, PropertyError, PropertyWarning, Translation, translate_properties};
@@ -22,7 +23,7 @@ use self::client::{Client, configuration, refused_setting};
 use self::reader::{Range, Reader, Trouble};
 use self::report::Reporter;
 use self::verify::Unproven;
-use super::{Fetch, FetchLimits, Found, Mismatch, Source, SourceFactory};
+use super::{Fetch, FetchLimits, Found, Mismatch, Source, SourceFactory, TopicFacts};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use onceflow_core::{Partition, Position, PositionRow};
@@ -206,6 +207,10 @@ impl SourceFactory for KafkaFactory {
 
     fn group(&self) -> Option<String> {
         self.shared.group.clone()
+    }
+
+    fn topics(&self, topics: &[String]) -> Result<Vec<TopicFacts>> {
+        topics::facts(&self.shared, topics)
     }
 
     fn open(&self) -> Result<Box<dyn Source>> {
