@@ -40,8 +40,8 @@ fn compaction(facts: &TopicFacts) -> Check {
         seen,
         "for appends and sums: a record that a newer one with its key replaces before it is read is never seen. An upsert by \
          that key is not harmed",
-        alter(facts, "cleanup.policy=delete"),
-        "then every record stays until it expires",
+        "declare the target with PRIMARY KEY on the record's key, so that it is upserted",
+        "the newest record of each key is never taken out, and it is all that an upsert needs",
     )
 }
 
@@ -102,8 +102,13 @@ fn replicas(facts: &TopicFacts) -> Check {
     ask.warning(
         seen,
         "only when a broker's disk is lost: records that were acknowledged may be gone, and Onceflow stops there",
-        alter(facts, "min.insync.replicas=2"),
-        "with three replicas and acks=all, one broker may be lost with all that it had",
+        match (least, behind) {
+            (0..=2, _) => format!("kafka-reassign-partitions.sh --bootstrap-server {} --execute …", facts.servers),
+            (_, 0) => alter(facts, "min.insync.replicas=2"),
+            _ => format!("kafka-topics.sh --bootstrap-server {} --describe --under-replicated-partitions", facts.servers),
+        },
+        "with three replicas in sync, min.insync.replicas=2 and acks=all, one broker may be lost with all that it had. Fewer \
+         than three replicas first need more; a higher min.insync.replicas alone would stop their producers",
     )
 }
 
