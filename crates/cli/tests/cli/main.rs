@@ -2,6 +2,7 @@
 //! as snapshots; times, ids and folders are put out of the way first.
 
 mod audit;
+mod demo;
 mod doctor;
 mod files;
 mod sandbox;

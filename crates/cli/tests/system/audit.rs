@@ -101,7 +101,7 @@ fn faults_that_are_put_into_the_tables_are_named() {
             "ledger",
             "commit 2",
         ),
-        ("append", "DELETE FROM onceflow.commit WHERE id = 2", "ledger", "follows epoch"),
+        ("append", "DELETE FROM onceflow.commit WHERE id = 2", "ledger", "epoch"),
     ] {
         let case = Case::new(services.clone(), mode, 2_000);
         case.run(mode);
@@ -145,6 +145,7 @@ fn transaction_markers_and_aborted_records_are_not_missing() {
         (first..first + 10).for_each(|id| {
             send(&producer, &case.topic, 0, crate::trades::json(&crate::trades::trade(id)).as_bytes());
         });
+        producer.flush(LIMIT).expect("the broker answers");
         let ended = if keep { producer.commit_transaction(LIMIT) } else { producer.abort_transaction(LIMIT) };
         ended.expect("the broker answers");
     }

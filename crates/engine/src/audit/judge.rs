@@ -21,7 +21,8 @@ pub struct Origin {
     pub order: u32,
     /// Which of the rows of its record that go to the table.
     pub slot: u32,
-    /// Whether the record was a dead letter first and written later.
+    /// Whether its values or its place among other rows are not certain: its record was a dead letter first and written later, or
+    /// its commit row, with the clock of volatile functions, is gone.
     pub replayed: bool,
 }
 

@@ -204,7 +204,9 @@ struct Seat {
 
 impl Audit<'_> {
     async fn deeper(&mut self) -> Result<()> {
-        self.ask_sources()?;
+        if !self.ask_sources()? {
+            return Ok(());
+        }
         let same_logic = self.same_logic();
         let forms: Vec<Vec<Form>> = self.branch.tables.iter().map(forms).collect();
         let mut changing = Vec::new();
@@ -238,10 +240,18 @@ impl Audit<'_> {
     }
 
     /// What the sources still have, and whether they are the ones that the ledger knows.
-    fn ask_sources(&mut self) -> Result<()> {
+    /// `false` where there is nothing left to read.
+    fn ask_sources(&mut self) -> Result<bool> {
         for factory in &self.branch.sources {
             let mut source = factory.open()?;
-            let asked = plan::ask(&self.evidence, &mut self.plan, factory.name(), &mut *source)?;
+            let asked = match plan::ask(&self.evidence, &mut self.plan, factory.name(), &mut *source) {
+                Err(error) if error.code() == codes::OF0501 => {
+                    let said = format!("'{}' holds nothing any more: {}", factory.name(), error.message());
+                    self.report.uncheckable(Level::Source, None, said);
+                    return Ok(false);
+                }
+                asked => asked?,
+            };
             for (partition, said) in asked.mismatches {
                 let record = self.evidence.positions.iter().find(|row| row.partition == partition);
                 let record = record.map(|row| RecordName { partition: partition.clone(), offset: row.next.get() });
@@ -253,7 +263,7 @@ impl Audit<'_> {
                         cannot be checked";
             self.report.uncheckable(Level::Source, None, said);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the file's logic is the one that made all rows.

@@ -157,12 +157,14 @@ impl Reader<'_> {
             let commit = (reach.order as usize).checked_sub(1);
             let clock = commit.map_or(EpochClock { now: 0, seed: 0 }, |index| self.evidence.commits[index].clock);
             let digest = piece.digest();
+            // Where the commit row is gone, so is its clock: rows that depend on it cannot be told.
+            let uncertain = reach.digest.is_none() && depends_on_clock(logic, source, &piece)?;
             let around = Origin {
                 partition: u32::try_from(partition).unwrap_or(u32::MAX),
                 offset: from,
                 order: reach.order,
                 slot: 0,
-                replayed: false,
+                replayed: uncertain,
             };
             let part = logic.prepare(source, vec![piece], &clock)?;
             if let (Some(again), Some(commit), Some(_)) = (again.as_deref_mut(), commit, reach.digest) {
@@ -216,10 +218,21 @@ impl Reader<'_> {
             return None;
         }
         let slot = slots.entry((table, ordinal)).or_default();
-        let origin = Origin { offset, slot: *slot, replayed: letter.is_some_and(|letter| letter.replayed), ..around };
+        let replayed = around.replayed || letter.is_some_and(|letter| letter.replayed);
+        let origin = Origin { offset, slot: *slot, replayed, ..around };
         *slot += 1;
         Some(origin)
     }
+}
+
+/// Whether the rows of these records depend on the commit's clock or seed: they are computed with two different ones.
+fn depends_on_clock(logic: &mut dyn Logic, source: usize, piece: &Batch) -> Result<bool> {
+    let mut rows = Vec::new();
+    for (now, seed) in [(0, 0), (1_234_567_890_123_456, 1)] {
+        let part = logic.prepare(source, vec![piece.clone()], &EpochClock { now, seed })?;
+        rows.push(part.sets.iter().map(|set| digest_rows(&set.rows)).collect::<Vec<_>>());
+    }
+    Ok(rows[0] != rows[1])
 }
 
 /// The columns of a set, with texts as the database keeps them.

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Files of the log.
 pub const FILES: u64 = 4;
 /// Bytes of a line, with its end.
-pub const LINE: u64 = 56;
+pub const LINE: u64 = 60;
 
 /// A transfer.
 pub struct Transfer {
