@@ -266,7 +266,7 @@ fn kills(courses: &[Course]) -> String {
             let drift = hit.drift() - *before;
             *before = hit.drift();
             Some(match drift {
-                0 => "between".to_owned(),
+                0 => "no harm".to_owned(),
                 more if more > 0 => format!("+{more} rows without their position"),
                 less => format!("{} records without their rows", -less),
             })
