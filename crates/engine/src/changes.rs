@@ -117,6 +117,17 @@ impl TableSpec {
     pub fn target(&self) -> String {
         self.schema.as_ref().map_or_else(|| self.table.clone(), |schema| format!("{schema}.{}", self.table))
     }
+
+    /// The table as SQL names it, exact: `"schema"."table"`.
+    pub fn quoted(&self) -> String {
+        let schema = self.schema.as_ref().map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
+        format!("{schema}{}", quoted(&self.table))
+    }
+}
+
+/// A name as SQL writes it, exact: in double quotes.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Rows for one table out of one [`Part`].

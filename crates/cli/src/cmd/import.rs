@@ -118,7 +118,7 @@ async fn from_table(
 }
 
 fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.trim_matches('"').replace('"', "\"\""))
+    onceflow::changes::quoted(name.trim_matches('"'))
 }
 
 fn founding(

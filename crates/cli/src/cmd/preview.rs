@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType;
 use onceflow::Error;
-use onceflow::changes::{TableSpec, WriteMode};
+use onceflow::changes::{TableSpec, WriteMode, quoted};
 use onceflow::home::desk::Cell;
 use onceflow::home::ephemeral::CollectFactory;
 use onceflow::run::observe::{Event, Observer};
@@ -130,10 +130,8 @@ pub fn written(file: &Path, rows: usize, common: &Common, talk: &Talk) -> Answer
 
 /// The declared columns as text, in the order of the key where there is one.
 fn select(spec: &TableSpec, rows: usize) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let columns: Vec<_> = spec.columns.iter().map(|column| format!("CAST({} AS TEXT)", quoted(&column.name))).collect();
-    let schema = spec.schema.as_ref().map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
     let key: Vec<_> = spec.key.iter().map(|index| quoted(&spec.columns[*index].name)).collect();
     let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", key.join(", ")) };
-    format!("SELECT {} FROM {schema}{}{order} LIMIT {rows}", columns.join(", "), quoted(&spec.table))
+    format!("SELECT {} FROM {}{order} LIMIT {rows}", columns.join(", "), spec.quoted())
 }

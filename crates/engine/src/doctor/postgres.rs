@@ -3,7 +3,7 @@
 use super::check::{Ask, Check, ask};
 use super::targets::{Trigger, Unique, triggers, uniques};
 use super::{Options, int, one, text};
-use crate::changes::TableSpec;
+use crate::changes::{TableSpec, quoted};
 use crate::error::{Error, Result};
 use crate::home::HomeFactory;
 use crate::home::desk::Cell;
@@ -90,9 +90,7 @@ async fn clock(witness: &mut dyn Witness) -> Result<(i64, i64), Error> {
 }
 
 async fn target(witness: &mut dyn Witness, table: &TableSpec, checks: &mut Vec<Check>) -> Result<()> {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let schema = table.schema.as_ref().map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
-    let name = format!("{schema}{}", quoted(&table.table));
+    let name = table.quoted();
     let shown = |sql: &str| sql.replace("$1", &format!("'{name}'"));
     let parameters = [Cell::Text(name.clone())];
     let kinds = witness.rows(KIND, &parameters).await?;

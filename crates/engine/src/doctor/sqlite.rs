@@ -3,7 +3,7 @@
 use super::check::{Ask, Check, ask};
 use super::targets::{Trigger, Unique, triggers, uniques};
 use super::{int, machine, one, text};
-use crate::changes::TableSpec;
+use crate::changes::{TableSpec, quoted};
 use crate::error::{Error, Result};
 use crate::home::desk::Cell;
 use crate::home::witness::Witness;
@@ -79,7 +79,7 @@ fn trigger(name: String, sql: &str) -> Trigger {
     } else {
         None
     };
-    let drop = format!("DROP TRIGGER \"{}\";", name.replace('"', "\"\""));
+    let drop = format!("DROP TRIGGER {};", quoted(&name));
     Trigger { name, outside, drop }
 }
 

@@ -24,6 +24,11 @@ pub mod scratch;
 pub mod sqlite;
 pub mod witness;
 
+/// Commit rows are kept while they are among so many newest of the ledger …
+pub const COMMITS_KEPT: u32 = 100_000;
+/// … and younger than so many days.
+pub const COMMIT_DAYS_KEPT: u32 = 30;
+
 /// A future that stays on its lane's thread.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 

@@ -5,7 +5,7 @@
 use super::shop::{Copies, Shop};
 use arrow_schema::DataType;
 use onceflow::Error;
-use onceflow::changes::{MergeOp, TableSpec, WriteMode};
+use onceflow::changes::{MergeOp, TableSpec, WriteMode, quoted};
 use onceflow::home::desk::{Cell, Desk};
 use onceflow::home::scratch::words;
 use onceflow::pipeline::Pipeline;
@@ -104,8 +104,7 @@ pub fn standing(pipeline: &Pipeline, shop: &Shop, copies: &Copies) -> Result<Sta
 }
 
 async fn table(desk: &mut dyn Desk, spec: &TableSpec, postgres: bool) -> Result<Vec<Rows>, Error> {
-    let schema = spec.schema.as_ref().map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
-    let own = format!("{schema}{}", quoted(&spec.table));
+    let own = spec.quoted();
     let WriteMode::Statement { sql, .. } = &spec.mode else {
         let columns = spec.columns.iter().map(|column| column.name.clone()).collect();
         let mut rows = all(desk, &own, columns, postgres).await?;
@@ -124,10 +123,6 @@ async fn table(desk: &mut dyn Desk, spec: &TableSpec, postgres: bool) -> Result<
         }
     }
     Ok(tables)
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// All rows of a table, named as SQL writes it.

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::home::attempts::Attempts;
 use crate::home::postgres::config::PostgresConfig;
 use crate::home::postgres::rows::{self, POSITION_COLUMNS, PositionColumns, signed, uuid};
-use crate::home::postgres::session::{self, BEGIN, HURRY, Open, Session};
+use crate::home::postgres::session::{self, BEGIN, Open, Session, begin_hurried};
 use crate::home::{Claim, ClaimRequest};
 use onceflow_core::{ClaimDecision, Generation, Held, Ledger, Nonce, PipelineId, PositionRow, ShardId, ShardRow};
 use onceflow_core::{Epoch, decide_claim};
@@ -341,8 +341,7 @@ async fn found_in(
     let chains: Vec<String> = founding.iter().map(|row| row.chain.to_string()).collect();
     let (generation, epoch) = (signed(Generation::NONE.get()), signed(Epoch::FOUNDING.get()));
     let nonce = Nonce::NONE.to_string();
-    client.batch_execute(BEGIN).await?;
-    client.batch_execute(HURRY).await?;
+    client.batch_execute(&begin_hurried()).await?;
     let new = client.query(FOUND_SHARDS, &[&id, &names, &chains, &generation, &nonce, &epoch]).await?;
     let c = PositionColumns::new(rows);
     let parameters: [&(dyn ToSql + Sync); 12] = [

@@ -5,7 +5,7 @@
 use crate::home::postgres::commit::Statements;
 use crate::home::postgres::rows::{partition_number, signed, uuid};
 use crate::home::postgres::session::{Open, Session};
-use crate::home::{Closing, DeadLetter, Right};
+use crate::home::{COMMIT_DAYS_KEPT, COMMITS_KEPT, Closing, DeadLetter, Right};
 use onceflow_core::{Advance, Counts, PipelineId};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,10 +16,6 @@ const LETTERS_MAX: usize = 1_000;
 const LETTER_BYTES_MAX: usize = 16 << 20;
 /// Old commit rows are looked for every so many commits of a session.
 pub(super) const TRIM_EVERY: u64 = 64;
-/// Commit rows are kept while they are among so many newest of the ledger …
-const COMMITS_KEPT: i64 = 100_000;
-/// … and younger than so many days.
-const COMMIT_DAYS_KEPT: i32 = 30;
 /// How many rows one trimming removes at most.
 const TRIM_ROWS_MAX: i64 = 256;
 
@@ -280,7 +276,8 @@ const TRIM: &str = "DELETE FROM onceflow.commit WHERE id IN (
 pub(super) async fn trim(session: &Session, right: &Right) {
     let Right::Advance(advance) = right else { return };
     let id = uuid(advance.pipeline());
-    let trimmed = session.client.execute(TRIM, &[&id, &COMMIT_DAYS_KEPT, &COMMITS_KEPT, &TRIM_ROWS_MAX]).await;
+    let (days, commits) = (COMMIT_DAYS_KEPT.cast_signed(), i64::from(COMMITS_KEPT));
+    let trimmed = session.client.execute(TRIM, &[&id, &days, &commits, &TRIM_ROWS_MAX]).await;
     if let Err(error) = trimmed {
         tracing::warn!("old commit rows could not be removed: {error}");
     }

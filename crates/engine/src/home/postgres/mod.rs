@@ -3,7 +3,7 @@
 //! Owns the connection, the ledger in the schema `onceflow`, claim, move and commit. Rows of target tables are `write`'s.
 //! Everything that comes back from the server as an error passes through [`classify`].
 
-use crate::changes::TableSpec;
+use crate::changes::{TableSpec, quoted as quote};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::home::witness::Witness;
@@ -176,11 +176,6 @@ impl Home for PostgresHome {
             Ok(desk)
         })
     }
-}
-
-/// A name as SQL writes it, quoted.
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Turns the driver's error into the engine's: what an operator, or the engine, would do about it.

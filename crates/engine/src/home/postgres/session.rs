@@ -149,9 +149,14 @@ pub(super) const BEGIN: &str =
 
 /// For the short transactions of a start. Everybody else who starts waits for what they lock, and a process that is stopped in
 /// the middle of one would hold it for as long as an owner may pause. They have no reason to pause at all: 5 s.
-pub(super) const HURRY: &str = "SELECT set_config('idle_in_transaction_session_timeout',
+const HURRY: &str = "SELECT set_config('idle_in_transaction_session_timeout',
         CASE WHEN setting::bigint BETWEEN 1 AND 5000 THEN setting ELSE '5000' END, true)
     FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'";
+
+/// [`BEGIN`] and [`HURRY`] in one message.
+pub(super) fn begin_hurried() -> String {
+    format!("{BEGIN}; {HURRY}")
+}
 
 impl Open<'_> {
     /// The transaction has ended in the server, one way or the other.

@@ -63,7 +63,7 @@ impl PgWitness {
     }
 
     async fn columns(&mut self, table: &TableSpec) -> Result<&BTreeMap<String, Column>> {
-        let name = qualified(table);
+        let name = table.quoted();
         if !self.tables.contains_key(&name) {
             let rows = self.session.client.query(COLUMNS, &[&name]).await.map_err(|error| self.failed(error, table))?;
             let column = |row: &tokio_postgres::Row| {
@@ -86,7 +86,7 @@ impl PgWitness {
             }
         });
         let columns: Vec<String> = columns.collect();
-        let sql = format!("COPY (SELECT {} FROM {}) TO STDOUT", columns.join(", "), qualified(table));
+        let sql = format!("COPY (SELECT {} FROM {}) TO STDOUT", columns.join(", "), table.quoted());
         let stream = self.session.client.copy_out(&sql).await.map_err(|error| self.failed(error, table))?;
         let mut stream = std::pin::pin!(stream);
         let mut lines = Lines::new(columns.len());
@@ -138,11 +138,6 @@ impl PgWitness {
         }
         Ok(stored)
     }
-}
-
-fn qualified(table: &TableSpec) -> String {
-    let schema = table.schema.as_ref().map(|schema| format!("{}.", quote(schema))).unwrap_or_default();
-    format!("{schema}{}", quote(&table.table))
 }
 
 /// Lines of COPY's text format, taken apart.
@@ -224,7 +219,7 @@ impl Witness for PgWitness {
 
     fn count<'a>(&'a mut self, table: &'a TableSpec) -> Answer<'a, Result<u64>> {
         Box::pin(async move {
-            let sql = format!("SELECT count(*) FROM {}", qualified(table));
+            let sql = format!("SELECT count(*) FROM {}", table.quoted());
             let row = self.session.client.query_one(&sql, &[]).await.map_err(|error| self.failed(error, table))?;
             Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
         })

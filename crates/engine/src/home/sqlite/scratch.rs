@@ -1,15 +1,14 @@
 //! Scratch copies of a SQLite file: another file with the target tables' definitions.
 
 use super::location::Location;
-use super::{SqliteFactory, fault};
-use crate::changes::{TableSpec, WriteMode};
+use super::{SqliteFactory, fault, now};
+use crate::changes::{TableSpec, WriteMode, quoted};
 use crate::codes;
 use crate::error::{Error, Result};
 use crate::home::scratch::{Address, Scratch, not_a_scratch, words};
 use crate::home::{Answer, HomeFactory};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
-use std::future::ready;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -121,12 +120,12 @@ fn copy_table(
 
 /// The rows, as they are now.
 fn copy_rows(real: &Connection, scratch: &Connection, name: &str) -> rusqlite::Result<()> {
-    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-    let mut statement = real.prepare(&format!("SELECT * FROM {quoted}"))?;
+    let table = quoted(name);
+    let mut statement = real.prepare(&format!("SELECT * FROM {table}"))?;
     let names: Vec<String> =
         statement.column_names().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
     let places: Vec<String> = (1..=names.len()).map(|number| format!("?{number}")).collect();
-    let insert = format!("INSERT INTO {quoted} ({}) VALUES ({})", names.join(", "), places.join(", "));
+    let insert = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
     scratch.execute_batch("BEGIN")?;
     let mut insert = scratch.prepare(&insert)?;
     let mut rows = statement.query([])?;
@@ -143,10 +142,6 @@ fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-fn now<'a, T: 'a>(value: T) -> Answer<'a, T> {
-    Box::pin(ready(value))
 }
 
 fn unwritable(name: &str, error: std::io::Error) -> Error {

@@ -151,10 +151,7 @@ fn read_keys(connection: &Connection, name: &str, columns: &[RealColumn]) -> rus
     Ok(keys)
 }
 
-/// A name as SQL text, exact.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+pub(super) use crate::changes::quoted;
 
 /// Names as SQL text, separated by commas.
 pub(super) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

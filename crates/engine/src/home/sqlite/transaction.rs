@@ -6,7 +6,9 @@ use crate::changes::{Work, Written};
 use crate::codes;
 use crate::crash;
 use crate::error::{Error, Kind, Result};
-use crate::home::{Answer, Closing, CommitError, DeadLetter, Done, Replay, Right, Transaction};
+use crate::home::{
+    Answer, COMMIT_DAYS_KEPT, COMMITS_KEPT, Closing, CommitError, DeadLetter, Done, Replay, Right, Transaction,
+};
 use chrono::{DateTime, SecondsFormat};
 use onceflow_core::{Advance, Counts, MoveMismatch, PipelineId, PositionRow, ShardMove, check_move};
 use rusqlite::ffi::ErrorCode;
@@ -18,10 +20,6 @@ use std::sync::atomic::Ordering;
 
 /// Old commit rows are looked for every so many commit rows.
 const TRIM_EVERY: i64 = 64;
-/// Commit rows are kept while they are among so many newest of the ledger …
-const COMMITS_KEPT: i64 = 100_000;
-/// … and younger than so many days.
-const COMMIT_DAYS_KEPT: i64 = 30;
 /// How many rows one trimming removes at most.
 const TRIM_ROWS_MAX: i64 = 256;
 

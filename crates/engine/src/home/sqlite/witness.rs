@@ -3,7 +3,7 @@
 use super::desk::query_named;
 use super::location::Location;
 use super::{fault, ledger, now};
-use crate::changes::TableSpec;
+use crate::changes::{TableSpec, quoted};
 use crate::error::Result;
 use crate::home::Answer;
 use crate::home::desk::Cell;
@@ -84,10 +84,6 @@ fn print(value: ValueRef<'_>, out: &mut String) -> bool {
         ValueRef::Blob(bytes) => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
     };
     true
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl Witness for SqliteWitness {

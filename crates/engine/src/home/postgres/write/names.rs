@@ -3,10 +3,7 @@
 /// The longest name in bytes; the server cuts longer ones without an error.
 const NAME_BYTES_MAX: usize = 63;
 
-/// A name as an identifier.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+pub(super) use crate::changes::quoted;
 
 /// A table with its schema.
 pub(super) fn qualified(schema: &str, table: &str) -> String {
