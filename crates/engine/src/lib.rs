@@ -7,6 +7,7 @@
 pub use onceflow_core as core;
 
 pub mod audit;
+pub mod chance;
 pub mod changes;
 pub mod codes;
 pub mod crash;

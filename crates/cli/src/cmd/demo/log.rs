@@ -1,5 +1,6 @@
 //! The log that all three programs read: transfers in four files, drawn from a seed, each line of the same length.
 
+use onceflow::chance::{STEP, mixed};
 use onceflow::{Error, codes};
 use std::io::Write as _;
 use std::path::Path;
@@ -26,15 +27,8 @@ pub fn ids(file: u64, rows: u64) -> std::ops::Range<u64> {
 
 /// A transfer by its number.
 pub fn transfer(seed: u64, id: u64) -> Transfer {
-    let bits = mixed(seed ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let bits = mixed(seed ^ id.wrapping_mul(STEP));
     Transfer { id, account: bits % 1_000, amount: i64::try_from((bits >> 32) % 1_999_999).unwrap_or(0) - 999_999 }
-}
-
-/// A number that looks like chance: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-pub fn mixed(number: u64) -> u64 {
-    let once = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let twice = (once ^ (once >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    twice ^ (twice >> 31)
 }
 
 fn line(transfer: &Transfer) -> String {

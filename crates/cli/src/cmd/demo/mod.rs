@@ -107,7 +107,7 @@ fn targets(demo: &Demo) -> Vec<u64> {
     let part = |kill: u64| demo.rows * kill / (kills + 1);
     let draw = |kill: u64| {
         let (from, to) = (part(kill), part(kill + 1));
-        from + 1 + log::mixed(demo.seed.wrapping_add(kill << 32)) % (to - from).max(1)
+        from + 1 + onceflow::chance::mixed(demo.seed.wrapping_add(kill << 32)) % (to - from).max(1)
     };
     (0..kills).map(draw).collect()
 }

@@ -222,14 +222,6 @@ impl<'a> Bench<'a> {
 
     /// Finds out whether the audit can be asked about this pipeline.
     fn try_audit(&mut self, copies: &Copies) -> Result<(), Error> {
-        let log = copies.folder.join("audit.log");
-        let (end, _) = self.starter.ask(&copies.plan, &log, &["audit", "--help"])?;
-        if end != End::Code(0) {
-            self.notice(
-                "NOT AUDITED: this build has no `onceflow audit`; rows and ledger are compared only".to_owned(),
-            );
-            return Ok(());
-        }
         match self.audit(copies)? {
             Audited::Clean => self.audited = true,
             Audited::Found(said) | Audited::Unknown(said) => {

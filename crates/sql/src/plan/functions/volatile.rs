@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Float64Array, Int32Array, StringArray};
 use arrow_schema::{DataType, TimeUnit};
+use onceflow::chance::{STEP, mixed};
 use onceflow::codes;
 use std::sync::Arc;
 
@@ -79,10 +80,7 @@ fn unplaced(_: &[ArrayRef], _: &DataType) -> Planned<ArrayRef> {
 
 /// Well mixed bits of a position and a call site (splitmix64).
 fn bits(position: u64, site: u64) -> u64 {
-    let mut z = position.wrapping_add(site.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    mixed(position.wrapping_add(site.wrapping_mul(STEP)).wrapping_add(STEP))
 }
 
 fn drawn<T>(args: &[ArrayRef], make: impl Fn(u64, u64, usize) -> T) -> Vec<T> {
