@@ -3,8 +3,8 @@
 //! First by buckets: 65,536 sums of hashes on each side, in bounded memory whatever the table's size. Only buckets that differ
 //! are looked at row by row, as many at a time as fit.
 
-use super::canon::{cells, hash, put};
-use super::judge::{Cells, Court, Judge, Origin};
+use super::canon::cells;
+use super::judge::{Cells, Court, Judge, Origin, hash_cells};
 use super::report::What;
 use crate::error::Result;
 use onceflow_core::Digest;
@@ -39,7 +39,13 @@ struct Rows {
     rows: BTreeMap<u128, Row>,
 }
 
-#[derive(Default)]
+impl Rows {
+    /// The row of a hash.
+    fn of(&mut self, hash: u128, bytes: &[u8]) -> &mut Row {
+        self.rows.entry(hash).or_insert_with(|| Row { bytes: bytes.into(), origins: Vec::new(), found: 0 })
+    }
+}
+
 struct Row {
     bytes: Box<[u8]>,
     origins: Vec<Origin>,
@@ -65,9 +71,7 @@ impl Append {
     }
 
     fn hash(&mut self, row: &Cells<'_>) -> (u128, usize) {
-        self.bytes.clear();
-        row.iter().for_each(|cell| put(&mut self.bytes, cell.as_deref()));
-        let hash = hash(&self.bytes);
+        let hash = hash_cells(&mut self.bytes, row);
         let bucket = usize::try_from(hash >> 112).unwrap_or(0);
         (hash, bucket)
     }
@@ -104,13 +108,7 @@ impl Judge for Append {
         match &mut self.stage {
             Stage::Buckets => self.expected[bucket].add(hash),
             Stage::Rows(rows) if rows.buckets.contains(&bucket) => {
-                let known = rows.rows.entry(hash).or_default();
-                known.bytes = if known.bytes.is_empty() {
-                    self.bytes.as_slice().into()
-                } else {
-                    std::mem::take(&mut known.bytes)
-                };
-                known.origins.push(origin);
+                rows.of(hash, &self.bytes).origins.push(origin);
             }
             Stage::Rows(_) => {}
         }
@@ -122,13 +120,7 @@ impl Judge for Append {
         match &mut self.stage {
             Stage::Buckets => self.found[bucket].add(hash),
             Stage::Rows(rows) if rows.buckets.contains(&bucket) => {
-                let known = rows.rows.entry(hash).or_default();
-                known.bytes = if known.bytes.is_empty() {
-                    self.bytes.as_slice().into()
-                } else {
-                    std::mem::take(&mut known.bytes)
-                };
-                known.found += 1;
+                rows.of(hash, &self.bytes).found += 1;
             }
             Stage::Rows(_) => {}
         }
@@ -202,12 +194,7 @@ fn records(count: usize) -> String {
 fn gone(odd: &Odd, court: &mut Court<'_>) {
     let row = odd.row(court);
     for origin in &odd.origins {
-        if origin.replayed {
-            court.report.summary.unverifiable += 1;
-        } else if court.excuse_refused(origin.order) {
-            court.report.summary.skipped += 1;
-        } else {
-            court.report.summary.missing += 1;
+        if court.is_missing(*origin) {
             court.find(What::Missing, Some(*origin), Some(row.clone()), 1, "the row is not in the table".to_owned());
         }
     }

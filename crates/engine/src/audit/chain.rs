@@ -5,6 +5,7 @@
 
 use super::evidence::{Commit, Evidence, Move};
 use super::report::{Level, RecordName, Report, What};
+use crate::home::{COMMIT_DAYS_KEPT, COMMITS_KEPT};
 use onceflow_core::{ChainHash, Consumed, Counts, Seal, ShardId};
 use std::collections::BTreeMap;
 
@@ -214,10 +215,6 @@ fn letters(evidence: &Evidence, report: &mut Report) {
     }
 }
 
-/// Commit rows are removed when they are older than so many days, or not among so many newest.
-const DAYS_KEPT: i64 = 30;
-const COMMITS_KEPT: usize = 100_000;
-
 /// Rows from the beginning are gone although none can have been old enough.
 fn beginning(evidence: &Evidence, report: &mut Report) {
     let microseconds = super::evidence::microseconds;
@@ -225,10 +222,11 @@ fn beginning(evidence: &Evidence, report: &mut Report) {
         evidence.events.iter().filter(|event| event.kind == "found").filter_map(|e| microseconds(&e.at)).min();
     let last = evidence.commits.iter().filter_map(|commit| microseconds(&commit.at)).max();
     let (Some(founded), Some(last)) = (founded, last) else { return };
-    let young = last - founded < DAYS_KEPT * 86_400_000_000 && evidence.commits.len() < COMMITS_KEPT / 2;
+    let young = last - founded < i64::from(COMMIT_DAYS_KEPT) * 86_400_000_000
+        && (evidence.commits.len() as u64) < u64::from(COMMITS_KEPT) / 2;
     if young && is_trimmed(evidence) && !evidence.events.iter().any(|event| event.kind == "forget") {
         let said = format!(
-            "the oldest commit rows are gone: they are kept for {DAYS_KEPT} days and {COMMITS_KEPT} commits, and there were fewer"
+            "the oldest commit rows are gone: they are kept for {COMMIT_DAYS_KEPT} days and {COMMITS_KEPT} commits, and there were fewer"
         );
         report.find_fact(What::Ledger, None, None, said);
     }

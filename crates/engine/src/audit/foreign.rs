@@ -54,13 +54,14 @@ pub async fn audit(
         false => Box::new(Append::default()),
     };
     let changing = vec![witness.changes_texts(table).await?];
-    let mut seats = vec![Seat { table: 0, judge, excuses: Excuses::default(), open: true, grouped: false }];
+    let mut seats = vec![Seat { table: 0, judge, excuses: Excuses::default(), open: true }];
     let mut audit = Audit { pipeline, branch, evidence, plan, report, options, progress, witness, key: None };
+    let mut again = vec![super::Again::default()];
     let mut pass = 1;
     loop {
-        let mut again = vec![super::Again::default()];
-        audit.pass(pass, &forms, &changing, &mut seats, Some(&mut again)).await?;
-        if pass == 1 {
+        let first = pass == 1;
+        audit.pass(pass, &forms, &changing, &mut seats, first.then_some(&mut again)).await?;
+        if first {
             let counts = again[0].counts;
             audit.report.summary.inputs = counts.records;
             audit.report.summary.dead_letters = counts.dead;

@@ -2,7 +2,7 @@
 //!
 //! A judge sees all records' rows, then all rows of the table, as often as it says that it wants another pass.
 
-use super::canon::Form;
+use super::canon::{Form, hash, put};
 use super::evidence::Evidence;
 use super::report::{Finding, RecordName, Report, What};
 use crate::changes::TableSpec;
@@ -35,6 +35,41 @@ impl Origin {
 
 /// A row's cells in their common form.
 pub type Cells<'a> = [Option<Cow<'a, str>>];
+
+/// The hash of some of a row's cells. `bytes` is room that is used again.
+pub fn hash_cells<'a>(bytes: &mut Vec<u8>, cells: impl IntoIterator<Item = &'a Option<Cow<'a, str>>>) -> u128 {
+    bytes.clear();
+    cells.into_iter().for_each(|cell| put(bytes, cell.as_deref()));
+    hash(bytes)
+}
+
+/// So many keys are looked at in a round.
+pub const KEYS_AT_ONCE: u64 = 2_000_000;
+
+/// Rounds over keys, each over as many as fit in memory: a key belongs to one round, by its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    round: u64,
+    rounds: u64,
+}
+
+impl Rounds {
+    /// Rounds for about so many keys, so many of them at once.
+    pub fn over(keys: u64, at_once: u64) -> Self {
+        Self { round: 0, rounds: keys.div_ceil(at_once).max(1) }
+    }
+
+    /// Whether a key belongs to this round.
+    pub fn has(&self, key: u128) -> bool {
+        (key >> 64) % u128::from(self.rounds) == u128::from(self.round)
+    }
+
+    /// Ends this round. `true` where another one follows.
+    pub fn go_on(&mut self) -> bool {
+        self.round += 1;
+        self.round < self.rounds
+    }
+}
 
 /// What is known that makes a difference legal.
 #[derive(Debug, Default)]
@@ -80,6 +115,24 @@ impl Court<'_> {
         let table = Some(self.table.target());
         let record = origin.map(|origin| origin.name(self.evidence));
         self.report.find(Finding { what, table, record, row, times, said });
+    }
+
+    /// Counts a row that is not there by why it is not; `true` where it is missing and nothing excuses it.
+    pub fn is_missing(&mut self, origin: Origin) -> bool {
+        if origin.replayed {
+            self.report.summary.unverifiable += 1;
+        } else if self.excuse_refused(origin.order) {
+            self.report.summary.skipped += 1;
+        } else {
+            self.report.summary.missing += 1;
+            return true;
+        }
+        false
+    }
+
+    /// The hash of a row's key.
+    pub fn key(&self, bytes: &mut Vec<u8>, row: &Cells<'_>) -> u128 {
+        hash_cells(bytes, self.table.key.iter().map(|index| &row[*index]))
     }
 
     /// A row that is not there, or has other values, because the database refused its record, and the record is kept nowhere

@@ -4,15 +4,11 @@
 //! row may be the one that stands. Keys are looked at in rounds, as many at a time as fit.
 
 use super::append::differences;
-use super::canon::{hash, put};
-use super::judge::{Cells, Court, Judge, Origin};
+use super::judge::{Cells, Court, Judge, KEYS_AT_ONCE, Origin, Rounds, hash_cells};
 use super::report::What;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-/// So many keys are looked at in a round.
-pub const KEYS_AT_ONCE: u64 = 2_000_000;
 
 /// Which of several rows with one key stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +22,7 @@ pub enum Stands {
 /// The judge of a table with a key.
 pub struct Keyed {
     stands: Stands,
-    round: u64,
-    rounds: u64,
+    rounds: Rounds,
     keys: HashMap<u128, Entry, foldhash::fast::RandomState>,
     /// Findings whose rows are still to be told: the record, and what is wrong.
     open: HashMap<(u32, u64), Vec<Open>>,
@@ -66,32 +61,18 @@ struct Open {
 impl Keyed {
     /// A judge for a table that has about so many keys.
     pub fn new(stands: Stands, keys: u64) -> Self {
-        Self::in_rounds(stands, keys.div_ceil(KEYS_AT_ONCE).max(1))
+        Self::in_rounds(stands, Rounds::over(keys, KEYS_AT_ONCE))
     }
 
-    fn in_rounds(stands: Stands, rounds: u64) -> Self {
+    fn in_rounds(stands: Stands, rounds: Rounds) -> Self {
         let (keys, open) = (HashMap::default(), HashMap::new());
-        Self { stands, round: 0, rounds, keys, open, telling: false, bytes: Vec::new() }
-    }
-
-    fn key(&mut self, row: &Cells<'_>, court: &Court<'_>) -> u128 {
-        key_hash(&mut self.bytes, row, court)
-    }
-
-    fn is_own(&self, key: u128) -> bool {
-        (key >> 64) % u128::from(self.rounds) == u128::from(self.round)
-    }
-
-    fn row_hash(&mut self, row: &Cells<'_>) -> u128 {
-        self.bytes.clear();
-        row.iter().for_each(|cell| put(&mut self.bytes, cell.as_deref()));
-        hash(&self.bytes)
+        Self { stands, rounds, keys, open, telling: false, bytes: Vec::new() }
     }
 
     /// Tells a finding whose record's row has come by again.
     fn tell(&mut self, row: &Cells<'_>, origin: Origin, court: &mut Court<'_>) {
         let Some(mut open) = self.open.remove(&(origin.partition, origin.offset)) else { return };
-        let key = self.key(row, court);
+        let key = court.key(&mut self.bytes, row);
         let own = open.iter().position(|open| open.key == key).map(|index| open.swap_remove(index));
         if !open.is_empty() {
             self.open.insert((origin.partition, origin.offset), open);
@@ -132,23 +113,11 @@ impl Keyed {
             .collect();
         missing.sort_by_key(|(origin, key)| (origin.partition, origin.offset, *key));
         for (origin, key) in missing {
-            if origin.replayed {
-                court.report.summary.unverifiable += 1;
-            } else if court.excuse_refused(origin.order) {
-                court.report.summary.skipped += 1;
-            } else {
-                court.report.summary.missing += 1;
+            if court.is_missing(origin) {
                 self.open(key, What::Missing, origin, None, court);
             }
         }
     }
-}
-
-/// The hash of a row's key.
-pub fn key_hash(bytes: &mut Vec<u8>, row: &Cells<'_>, court: &Court<'_>) -> u128 {
-    bytes.clear();
-    court.table.key.iter().for_each(|index| put(bytes, row[*index].as_deref()));
-    hash(bytes)
 }
 
 impl Rows {
@@ -218,9 +187,9 @@ impl Judge for Keyed {
             self.tell(row, origin, court);
             return Ok(());
         }
-        let key = self.key(row, court);
-        if self.is_own(key) {
-            let hash = self.row_hash(row);
+        let key = court.key(&mut self.bytes, row);
+        if self.rounds.has(key) {
+            let hash = hash_cells(&mut self.bytes, row);
             let stands = self.stands;
             self.keys.entry(key).or_default().rows.add(Candidate { hash, origin }, stands);
         }
@@ -228,11 +197,11 @@ impl Judge for Keyed {
     }
 
     fn found(&mut self, row: &Cells<'_>, court: &mut Court<'_>) -> Result<()> {
-        let key = self.key(row, court);
-        if !self.is_own(key) {
+        let key = court.key(&mut self.bytes, row);
+        if !self.rounds.has(key) {
             return Ok(());
         }
-        let hash = self.row_hash(row);
+        let hash = hash_cells(&mut self.bytes, row);
         let Some(entry) = self.keys.get_mut(&key) else {
             stranger(row, court);
             return Ok(());
@@ -270,8 +239,7 @@ impl Judge for Keyed {
             return Ok(false);
         }
         self.missing(court);
-        self.round += 1;
-        if self.round < self.rounds {
+        if self.rounds.go_on() {
             return Ok(true);
         }
         self.telling = true;
@@ -314,7 +282,7 @@ mod tests {
         let mut last = None;
         for rounds in [1, 3] {
             let mut case = Case::new(&["id", "amount"]);
-            let mut judge = Keyed::in_rounds(stands, rounds);
+            let mut judge = Keyed::in_rounds(stands, Rounds::over(rounds, 1));
             let records: Vec<_> = records.iter().map(|(id, amount, origin)| (vec![*id, *amount], *origin)).collect();
             let rows: Vec<_> = rows.iter().map(|(id, amount)| vec![*id, *amount]).collect();
             case.run(&mut judge, &records, &rows);

@@ -5,8 +5,7 @@
 //! `first` depends on an order that is only known inside a partition; see [`super::keyed`].
 
 use super::canon::Form;
-use super::judge::{Cells, Court, Judge, Origin};
-use super::keyed::{KEYS_AT_ONCE, key_hash};
+use super::judge::{Cells, Court, Judge, KEYS_AT_ONCE, Origin, Rounds};
 use super::report::What;
 use crate::changes::{MergeOp, TableSpec, WriteMode};
 use crate::error::Result;
@@ -18,8 +17,7 @@ const FLOAT_TOLERANCE: f64 = 1e-9;
 /// The judge of a table that is merged into.
 pub struct Merge {
     ops: Vec<Option<MergeOp>>,
-    round: u64,
-    rounds: u64,
+    rounds: Rounds,
     keys: HashMap<u128, Entry, foldhash::fast::RandomState>,
     bytes: Vec<u8>,
 }
@@ -52,19 +50,14 @@ impl Merge {
             WriteMode::Merge(ops) => ops.clone(),
             _ => Vec::new(),
         };
-        let rounds = keys.div_ceil(KEYS_AT_ONCE).max(1);
-        Self { ops, round: 0, rounds, keys: HashMap::default(), bytes: Vec::new() }
-    }
-
-    fn is_own(&self, key: u128) -> bool {
-        (key >> 64) % u128::from(self.rounds) == u128::from(self.round)
+        Self { ops, rounds: Rounds::over(keys, KEYS_AT_ONCE), keys: HashMap::default(), bytes: Vec::new() }
     }
 }
 
 impl Judge for Merge {
     fn expected(&mut self, row: &Cells<'_>, origin: Origin, court: &mut Court<'_>) -> Result<()> {
-        let key = key_hash(&mut self.bytes, row, court);
-        if !self.is_own(key) {
+        let key = court.key(&mut self.bytes, row);
+        if !self.rounds.has(key) {
             return Ok(());
         }
         let ops = &self.ops;
@@ -78,8 +71,8 @@ impl Judge for Merge {
     }
 
     fn found(&mut self, row: &Cells<'_>, court: &mut Court<'_>) -> Result<()> {
-        let key = key_hash(&mut self.bytes, row, court);
-        if !self.is_own(key) || court.excuses.ranged {
+        let key = court.key(&mut self.bytes, row);
+        if !self.rounds.has(key) || court.excuses.ranged {
             return Ok(());
         }
         let Some(entry) = self.keys.get_mut(&key) else {
@@ -133,8 +126,7 @@ impl Judge for Merge {
             let row = court.row(&cells);
             court.find(What::Missing, Some(entry.last), Some(row), 1, "no row has its key".to_owned());
         }
-        self.round += 1;
-        Ok(self.round < self.rounds)
+        Ok(self.rounds.go_on())
     }
 
     fn wants_table(&self) -> bool {

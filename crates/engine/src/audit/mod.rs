@@ -198,8 +198,6 @@ struct Seat {
     judge: Box<dyn Judge>,
     excuses: Excuses,
     open: bool,
-    /// Rows are made of many records.
-    grouped: bool,
 }
 
 impl Audit<'_> {
@@ -305,11 +303,11 @@ impl Audit<'_> {
                 WriteMode::Merge(_) => Box::new(Merge::new(spec, keys)),
                 WriteMode::Append | WriteMode::Statement { .. } => Box::new(Append::default()),
             };
-            seats.push(Seat { table, judge, excuses: Excuses::default(), open: true, grouped: false });
+            seats.push(Seat { table, judge, excuses: Excuses::default(), open: true });
         }
         if let Some((table, column)) = self.key {
             let judge = Box::new(Twice::new(column, self.report.summary.inputs));
-            seats.push(Seat { table, judge, excuses: Excuses::default(), open: true, grouped: false });
+            seats.push(Seat { table, judge, excuses: Excuses::default(), open: true });
         }
         Ok(seats)
     }
@@ -442,7 +440,6 @@ impl Listener for Bench<'_> {
         let table = &self.branch.tables[rows.table];
         for seat in self.seats.iter_mut().filter(|seat| seat.open && seat.table == rows.table) {
             let forms = &self.forms[rows.table];
-            seat.grouped |= rows.is_grouped();
             let Seat { judge, excuses, .. } = seat;
             let mut court = Court { evidence: self.evidence, report: self.report, table, forms, excuses };
             let mut cells = Vec::with_capacity(forms.len());

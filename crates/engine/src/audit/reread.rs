@@ -74,11 +74,6 @@ impl Made<'_> {
         }
     }
 
-    /// Whether many records made each row.
-    pub fn is_grouped(&self) -> bool {
-        self.origins.is_empty()
-    }
-
     /// A row's cells in their common form.
     pub fn cells<'b>(&'b self, row: usize, out: &mut Vec<Option<Cow<'b, str>>>) {
         out.clear();
@@ -156,19 +151,21 @@ impl Reader<'_> {
             let records = piece.records.len() as u64;
             let commit = (reach.order as usize).checked_sub(1);
             let clock = commit.map_or(EpochClock { now: 0, seed: 0 }, |index| self.evidence.commits[index].clock);
-            let digest = piece.digest();
+            let noted = again.as_deref_mut().zip(commit).filter(|_| reach.digest.is_some());
+            let noted = noted.map(|(again, commit)| (&mut again[commit], piece.digest()));
             // Where the commit row is gone, so is its clock: rows that depend on it cannot be told.
-            let uncertain = reach.digest.is_none() && depends_on_clock(logic, source, &piece)?;
+            let other =
+                if reach.digest.is_none() { Some(logic.prepare(source, vec![piece.clone()], &OTHER)?) } else { None };
+            let part = logic.prepare(source, vec![piece], &clock)?;
             let around = Origin {
                 partition: u32::try_from(partition).unwrap_or(u32::MAX),
                 offset: from,
                 order: reach.order,
                 slot: 0,
-                replayed: uncertain,
+                replayed: other.is_some_and(|other| digests(&other) != digests(&part)),
             };
-            let part = logic.prepare(source, vec![piece], &clock)?;
-            if let (Some(again), Some(commit), Some(_)) = (again.as_deref_mut(), commit, reach.digest) {
-                note(&mut again[commit], (partition, reach.from), digest, &part);
+            if let Some((again, digest)) = noted {
+                note(again, (partition, reach.from), digest, &part);
             }
             listener.read(records);
             if self.rows {
@@ -225,14 +222,12 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the rows of these records depend on the commit's clock or seed: they are computed with two different ones.
-fn depends_on_clock(logic: &mut dyn Logic, source: usize, piece: &Batch) -> Result<bool> {
-    let mut rows = Vec::new();
-    for (now, seed) in [(0, 0), (1_234_567_890_123_456, 1)] {
-        let part = logic.prepare(source, vec![piece.clone()], &EpochClock { now, seed })?;
-        rows.push(part.sets.iter().map(|set| digest_rows(&set.rows)).collect::<Vec<_>>());
-    }
-    Ok(rows[0] != rows[1])
+/// A clock that no commit has had: rows that differ under it depend on the clock.
+const OTHER: EpochClock = EpochClock { now: 1_234_567_890_123_456, seed: 1 };
+
+/// The rows of a part, set by set.
+fn digests(part: &Part) -> Vec<Digest> {
+    part.sets.iter().map(|set| digest_rows(&set.rows)).collect()
 }
 
 /// The columns of a set, with texts as the database keeps them.

@@ -1,8 +1,6 @@
 //! Two smaller judges: keys that the producer sent twice, and tables of which only a part is inserted.
 
-use super::canon::{hash, put};
-use super::judge::{Cells, Court, Judge, Origin};
-use super::keyed::KEYS_AT_ONCE;
+use super::judge::{Cells, Court, Judge, KEYS_AT_ONCE, Origin, Rounds, hash_cells};
 use super::report::What;
 use crate::error::Result;
 use std::collections::HashMap;
@@ -10,8 +8,7 @@ use std::collections::HashMap;
 /// Finds values of a column that come in more than one record (`--key`).
 pub struct Twice {
     column: usize,
-    round: u64,
-    rounds: u64,
+    rounds: Rounds,
     first: HashMap<u128, (u32, u64), foldhash::fast::RandomState>,
     bytes: Vec<u8>,
 }
@@ -19,17 +16,14 @@ pub struct Twice {
 impl Twice {
     /// Looks at a column of about so many records.
     pub fn new(column: usize, records: u64) -> Self {
-        let rounds = records.div_ceil(2 * KEYS_AT_ONCE).max(1);
-        Self { column, round: 0, rounds, first: HashMap::default(), bytes: Vec::new() }
+        Self { column, rounds: Rounds::over(records, 2 * KEYS_AT_ONCE), first: HashMap::default(), bytes: Vec::new() }
     }
 }
 
 impl Judge for Twice {
     fn expected(&mut self, row: &Cells<'_>, origin: Origin, court: &mut Court<'_>) -> Result<()> {
-        self.bytes.clear();
-        put(&mut self.bytes, row[self.column].as_deref());
-        let key = hash(&self.bytes);
-        if (key >> 64) % u128::from(self.rounds) != u128::from(self.round) || row[self.column].is_none() {
+        let key = hash_cells(&mut self.bytes, [&row[self.column]]);
+        if !self.rounds.has(key) || row[self.column].is_none() {
             return Ok(());
         }
         let own = (origin.partition, origin.offset);
@@ -51,8 +45,7 @@ impl Judge for Twice {
 
     fn end(&mut self, _: &mut Court<'_>) -> Result<bool> {
         self.first.clear();
-        self.round += 1;
-        Ok(self.round < self.rounds)
+        Ok(self.rounds.go_on())
     }
 
     fn wants_table(&self) -> bool {
@@ -70,16 +63,12 @@ pub struct Subset {
 
 impl Judge for Subset {
     fn expected(&mut self, row: &Cells<'_>, _: Origin, _: &mut Court<'_>) -> Result<()> {
-        self.bytes.clear();
-        row.iter().for_each(|cell| put(&mut self.bytes, cell.as_deref()));
-        self.rows.entry(hash(&self.bytes)).or_default().0 += 1;
+        self.rows.entry(hash_cells(&mut self.bytes, row)).or_default().0 += 1;
         Ok(())
     }
 
     fn found(&mut self, row: &Cells<'_>, court: &mut Court<'_>) -> Result<()> {
-        self.bytes.clear();
-        row.iter().for_each(|cell| put(&mut self.bytes, cell.as_deref()));
-        let known = self.rows.entry(hash(&self.bytes)).or_default();
+        let known = self.rows.entry(hash_cells(&mut self.bytes, row)).or_default();
         known.1 += 1;
         let (expected, found) = *known;
         if found <= expected {
