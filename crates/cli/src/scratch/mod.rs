@@ -31,6 +31,8 @@ pub struct Plan {
     pub rows_max: usize,
     /// For each home, in the order of the branches.
     pub homes: Vec<Stand>,
+    /// Through which socket Kafka's brokers are reached; directly where there is none.
+    pub brokers: Option<SocketAddr>,
     /// What is read.
     pub parts: Vec<Part>,
 }
@@ -58,6 +60,7 @@ impl Plan {
             "token": self.token,
             "rows_max": self.rows_max,
             "homes": homes.collect::<Vec<_>>(),
+            "brokers": self.brokers.map(|socket| socket.to_string()),
             "parts": self.parts.iter().map(Part::to_json).collect::<Vec<_>>(),
         })
     }
@@ -74,6 +77,10 @@ impl Plan {
             token: text(&value["token"]).filter(|token| !token.is_empty())?,
             rows_max: usize::try_from(value["rows_max"].as_u64()?).ok()?,
             homes: homes.collect::<Option<_>>()?,
+            brokers: match &value["brokers"] {
+                Value::Null => None,
+                socket => Some(socket.as_str()?.parse().ok()?),
+            },
             parts: value["parts"].as_array()?.iter().map(Part::from_json).collect::<Option<_>>()?,
         })
     }
@@ -110,6 +117,7 @@ pub fn turn_to(pipeline: &mut Pipeline, plan: &Plan, wrong: &dyn Fn(&str) -> Err
     }
     let usual = pipeline.settings.epoch_rows_max.unwrap_or(usize::MAX);
     pipeline.settings.epoch_rows_max = Some(usual.min(plan.rows_max).max(1));
+    reroute(plan);
     let mut sources: Vec<(Arc<dyn SourceFactory>, Arc<dyn SourceFactory>)> = Vec::new();
     for branch in &mut pipeline.branches {
         branch.home = stand_in(&*branch.home, plan, wrong)?;
@@ -124,6 +132,16 @@ pub fn turn_to(pipeline: &mut Pipeline, plan: &Plan, wrong: &dyn Fn(&str) -> Err
         }
     }
     Ok(())
+}
+
+/// Sends this process's connections to Kafka through the plan's proxy.
+fn reroute(plan: &Plan) {
+    #[cfg(feature = "kafka")]
+    if let Some(proxy) = plan.brokers {
+        onceflow::source::kafka::connect_through(proxy);
+    }
+    #[cfg(not(feature = "kafka"))]
+    let _ = plan;
 }
 
 fn stand_in(real: &dyn HomeFactory, plan: &Plan, wrong: &dyn Fn(&str) -> Error) -> Result<Arc<dyn HomeFactory>, Error> {
@@ -163,6 +181,7 @@ mod tests {
                 name: "/scratch.db".to_owned(),
                 via: vec!["127.0.0.1:9".parse().expect("an address")],
             }],
+            brokers: Some("127.0.0.1:10".parse().expect("an address")),
             parts: vec![Part { source: "s".into(), topic: "a/b".into(), number: 3, from: 4, until: 9 }],
         }
     }

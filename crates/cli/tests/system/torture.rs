@@ -71,8 +71,56 @@ fn a_whole_round_leaves_the_same_rows_and_the_real_tables_alone() {
     for cell in found["matrix"].as_array().expect("a matrix") {
         assert!(cell["point"] == "random" || cell["not_hit"] == 0, "{cell}");
     }
-    let notes = found["notes"].to_string();
-    assert!(notes.contains("connections to Kafka are not cut"), "{notes}");
+    let cells = found["matrix"].as_array().expect("a matrix");
+    for point in ["database", "kafka"] {
+        assert_eq!(cells.iter().filter(|cell| cell["point"] == point).count(), 5, "{point}: {cells:?}");
+    }
+}
+
+/// The same brokers with a password and with TLS: their addresses, and the options that reach them.
+fn secured() -> Vec<(String, String)> {
+    let variable = |name: &str| std::env::var(format!("ONCEFLOW_TEST_KAFKA_{name}")).ok();
+    let mut secured = Vec::new();
+    if let [Some(servers), Some(user), Some(password)] = ["SASL", "USER", "PASSWORD"].map(variable) {
+        let login = format!(
+            "'properties.security.protocol' = 'SASL_PLAINTEXT', 'properties.sasl.mechanism' = 'PLAIN', \
+             'properties.sasl.username' = '{user}', 'properties.sasl.password' = '{password}'"
+        );
+        secured.push((servers, login));
+    }
+    if let [Some(servers), Some(ca)] = ["TLS", "CA"].map(variable) {
+        let trust = format!(
+            "'properties.security.protocol' = 'SSL', 'properties.ssl.truststore.type' = 'PEM', \
+             'properties.ssl.truststore.location' = '{ca}'"
+        );
+        secured.push((servers, trust));
+    }
+    secured
+}
+
+#[test]
+fn brokers_that_speak_tls_and_ask_for_a_password_are_cut_off_as_well() {
+    let Some(services) = services() else { return };
+    let secured = secured();
+    assert!(!secured.is_empty() || std::env::var_os("ONCEFLOW_TEST_REQUIRE").is_none(), "no secured listener");
+    let database = Database::create(&services);
+    database.execute(TABLES);
+    let topic = unique("torture");
+    create_topic(&services, &topic, 2);
+    produce(&services, &topic, 2, 0..2_500);
+    for (servers, properties) in secured {
+        let sql = pipeline(&services, &database, &topic, "append");
+        let plain = format!("'properties.bootstrap.servers' = '{}'", services.kafka);
+        assert!(sql.contains(&plain), "{sql}");
+        let sql = sql.replace(&plain, &format!("'properties.bootstrap.servers' = '{servers}',\n{properties}"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let ran = torture(folder.path(), &sql, seed(), &["--rows", "2000", "--kills", "4", "--only", "kafka"], &[]);
+        assert_eq!(ran.code, Some(0), "{servers}: {}{}", ran.stdout, ran.stderr);
+        let found = json(&ran);
+        let cells = found["matrix"].as_array().expect("a matrix");
+        assert_eq!(cells.len(), 5);
+        assert!(cells.iter().all(|cell| cell["same"] == 1), "{servers}: {cells:?}");
+    }
 }
 
 #[test]
@@ -85,7 +133,7 @@ fn every_mode_survives_a_kill_around_its_commit_and_a_lost_answer() {
             found["notes"].to_string().contains(": id, amount: which of several partitions") || mode != "upsert";
         let cells = found["matrix"].as_array().expect("a matrix").iter();
         let cuts: Vec<_> = cells.filter(|cell| cell["point"] == "database").collect();
-        assert_eq!(cuts.len(), 4);
+        assert_eq!(cuts.len(), 5);
         assert_eq!(by_arrival, partitions == 2, "{mode}: {}", found["notes"]);
         assert!(cuts.iter().all(|cell| cell["same"] == 1), "{mode}: {cuts:?}");
     }

@@ -4,7 +4,7 @@
 //! number, so that one case alone can be repeated.
 
 use super::child::{End, Process, Starter};
-use super::proxy::{Cut, Wire};
+use super::proxy::{Behind, Cut, Wire};
 use super::shop::Copies;
 use onceflow::{Error, codes};
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ const REPEATED: &[&str] = &[
 ];
 /// A later passage of a point is at most this one.
 const LATER_MAX: u64 = 8;
+/// A fetch that is cut is at most this one: a few of them bring all that is read.
+const FETCH_MAX: u64 = 3;
 
 /// What is done to a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -69,9 +71,11 @@ pub const RANDOM: &str = "random";
 pub const VISIBLE: &str = "visible-commit";
 /// The point of faults on the way to the database.
 pub const DATABASE: &str = "database";
+/// The point of faults on the way to Kafka's brokers.
+pub const KAFKA: &str = "kafka";
 
 /// The cases of one round. `round` counts from 0; later rounds have other numbers, and so other random choices.
-pub fn cases(kills: u32, wire: bool, round: u32) -> Vec<Case> {
+pub fn cases(kills: u32, behind: &[Behind], round: u32) -> Vec<Case> {
     let mut cases = Vec::new();
     for point in onceflow::crash::POINTS.iter().copied() {
         // The first passage is always the same, so that repeating it shows nothing new.
@@ -90,12 +94,19 @@ pub fn cases(kills: u32, wire: bool, round: u32) -> Vec<Case> {
     repeat(VISIBLE, Act::Kill, some);
     repeat(RANDOM, Act::Kill, kills);
     repeat(RANDOM, Act::Stop, some.div_ceil(2));
-    if wire {
+    for behind in behind {
         for cut in Cut::ALL {
-            repeat(DATABASE, Act::Cut(*cut), some.max(1));
+            repeat(point_of(*behind), Act::Cut(*cut), some.max(1));
         }
     }
     cases
+}
+
+fn point_of(behind: Behind) -> &'static str {
+    match behind {
+        Behind::Database => DATABASE,
+        Behind::Kafka => KAFKA,
+    }
 }
 
 /// What `--only` chooses.
@@ -220,7 +231,8 @@ impl Ground<'_> {
             (VISIBLE, _) => self.kill_behind_a_commit(chance)?,
             (RANDOM, Act::Stop) => self.stop_at_random(chance)?,
             (RANDOM, _) => self.kill_at_random(chance)?,
-            (_, Act::Cut(cut)) => self.cut(cut, chance)?,
+            (KAFKA, Act::Cut(cut)) => self.cut(Behind::Kafka, cut, 1 + chance.below(FETCH_MAX))?,
+            (_, Act::Cut(cut)) => self.cut(Behind::Database, cut, 1 + chance.below(LATER_MAX))?,
             (point, Act::Stop) => {
                 let process = self.start("first", Some(&format!("{point}@1:stop")))?;
                 self.replace(process)?
@@ -314,9 +326,9 @@ impl Ground<'_> {
         Ok(Came::Happened { fenced })
     }
 
-    fn cut(&self, cut: Cut, chance: &mut Chance) -> Result<Came, Error> {
+    fn cut(&self, behind: Behind, cut: Cut, at: u64) -> Result<Came, Error> {
         let Some(wire) = self.wire else { return Ok(Came::NotHit) };
-        wire.arm(cut, 1 + chance.below(LATER_MAX));
+        wire.arm(behind, cut, at);
         let mut process = self.start("first", None)?;
         let failed = judged("the run whose connection was cut", &mut process, self.starter.limit);
         Ok(match failed {
@@ -346,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_crash_point_is_killed_and_stopped_in_the_first_round() {
-        let cases = cases(0, false, 0);
+        let cases = cases(0, &[], 0);
         for point in onceflow::crash::POINTS {
             for act in [Act::Kill, Act::Stop] {
                 assert!(cases.iter().any(|case| case.point == *point && case.act == act), "{point} {act:?}");
@@ -357,7 +369,7 @@ mod tests {
 
     #[test]
     fn only_chooses_by_point_act_and_number() {
-        let all = cases(8, true, 0);
+        let all = cases(8, &[Behind::Database, Behind::Kafka], 0);
         for (text, number, chosen) in [
             (None, None, all.len()),
             (Some("after_move/kill"), None, 1),
@@ -365,6 +377,8 @@ mod tests {
             (Some("after_move"), None, 3),
             (Some("random/kill"), None, 8),
             (Some("random/kill"), Some(30), 1),
+            (Some("kafka"), None, 2 * Cut::ALL.len()),
+            (Some("database, kafka/cut-mid-answer"), None, 4),
         ] {
             let only = Only::parse(text);
             only.check(&all).expect("there are such cases");

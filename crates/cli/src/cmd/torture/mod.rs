@@ -32,7 +32,7 @@ use onceflow::{Error, codes};
 use onceflow_core::Nonce;
 use onceflow_sql::CompileOptions;
 use plan::Reading;
-use proxy::Wire;
+use proxy::{Behind, Wire};
 use serde_json::json;
 use shop::{Copies, Shop};
 use std::io::Write as _;
@@ -92,7 +92,7 @@ struct Bench<'a> {
     reading: Reading,
     shop: Shop,
     starter: Starter,
-    wire: Option<Wire>,
+    wire: Wire,
     usual: Duration,
     audited: bool,
     notices: Vec<String>,
@@ -115,7 +115,7 @@ impl<'a> Bench<'a> {
         let rows_max = usize::try_from(reading.records.div_ceil(EPOCHS)).unwrap_or(usize::MAX);
         let token = Nonce::new(Machine.random()).to_string();
         let parts = reading.parts.clone();
-        let plan = Plan { pipeline: pipeline.name.clone(), token, rows_max, homes: Vec::new(), parts };
+        let plan = Plan { pipeline: pipeline.name.clone(), token, rows_max, homes: Vec::new(), brokers: None, parts };
         let prefix = format!("onceflow_torture_{seed}_{}", std::process::id());
         let shop = Shop::open(pipeline, plan, prefix, args.keep)?;
         let program =
@@ -123,8 +123,7 @@ impl<'a> Bench<'a> {
         let file = args.file.clone();
         let starter = Starter { program, file, env_file: common.env_file.clone(), limit: LIMIT_MAX };
         let addresses: Vec<_> = (0..shop.homes()).map(|home| shop.scratch(home).addresses()).collect();
-        let reachable = addresses.iter().any(|addresses| !addresses.is_empty());
-        let wire = if reachable { Some(Wire::open(&addresses)?) } else { None };
+        let wire = Wire::open(&addresses, reads_kafka(pipeline))?;
         let mut bench = Self {
             args,
             talk,
@@ -152,11 +151,7 @@ impl<'a> Bench<'a> {
         for what in std::mem::take(&mut self.shop.left_out) {
             self.notice(format!("not in the scratch copies: {what}"));
         }
-        let sources = || self.pipeline.branches.iter().flat_map(|branch| &branch.sources);
-        if sources().any(|source| source.connector() == "kafka") {
-            self.notice("connections to Kafka are not cut: its brokers name their own addresses".to_owned());
-        }
-        if self.wire.is_none() {
+        if !self.wire.behind().contains(&Behind::Database) {
             self.notice("no connection to the database is cut: SQLite has none".to_owned());
         }
     }
@@ -201,7 +196,7 @@ impl<'a> Bench<'a> {
 
     /// What an undisturbed run wrote, and how long it took.
     fn undisturbed(&mut self, of: &str, audit: bool) -> Result<(Standing, Duration), Error> {
-        let copies = self.shop.copies(of, &[])?;
+        let copies = self.shop.copies(of, None)?;
         let log = copies.folder.join("run.log");
         let began = Instant::now();
         let mut process = self.starter.run(&copies.plan, &log, None, None)?;
@@ -319,9 +314,8 @@ impl<'a> Bench<'a> {
         reference: &Reference,
     ) -> Result<Outcome, Error> {
         self.next += 1;
-        let through = matches!(case.act, faults::Act::Cut(_)).then_some(self.wire.as_ref()).flatten();
-        let via = through.map(|wire| wire.sockets().to_vec()).unwrap_or_default();
-        let copies = self.shop.copies(&format!("c{}", self.next), &via)?;
+        let through = matches!(case.act, faults::Act::Cut(_)).then_some(&self.wire);
+        let copies = self.shop.copies(&format!("c{}", self.next), through)?;
         let watch = match case.point {
             faults::VISIBLE => Some(Watch::start(self.shop.home(&copies, 0)?)?),
             _ => None,
@@ -425,8 +419,12 @@ impl<'a> Bench<'a> {
     }
 }
 
+fn reads_kafka(pipeline: &Pipeline) -> bool {
+    pipeline.branches.iter().flat_map(|branch| &branch.sources).any(|source| source.connector() == "kafka")
+}
+
 fn round_of(bench: &Bench<'_>, number: u32) -> Vec<Case> {
-    faults::cases(bench.args.kills, bench.wire.is_some(), number)
+    faults::cases(bench.args.kills, &bench.wire.behind(), number)
 }
 
 /// Whether the order of all records of a branch is the same in each run.

@@ -1,12 +1,12 @@
-//! A proxy of torture's own between a pipeline and its database: on loopback, delaying, and cutting at the moments that
-//! hurt most, around a COMMIT.
+//! A proxy of torture's own between a pipeline and the systems that it talks to: on loopback, delaying, and cutting at the
+//! moments that hurt most: around a COMMIT, and around the fetching of records.
 //!
-//! It passes bytes on and understands one thing only: a request that carries `COMMIT`. Where the connection is encrypted it
-//! sees none, and counts requests instead.
+//! It passes bytes on and understands one thing only: a request to a database that carries `COMMIT`, a request to a broker that
+//! fetches. Where the connection is encrypted it sees neither, and counts requests instead.
 
 use onceflow::Error;
 use onceflow::home::scratch::Address;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,23 +20,43 @@ const CHUNK_BYTES: usize = 64 << 10;
 const DELAY: Duration = Duration::from_millis(400);
 /// The word that a request carries when it is the one to cut.
 const MARK: &[u8] = b"COMMIT";
+/// The number of Kafka's request for records.
+const FETCH: [u8; 2] = [0, 1];
+/// The first byte of what TLS carries of an application.
+const ENCRYPTED: u8 = 0x17;
+/// The longest line in which a client names its broker.
+const TARGET_BYTES_MAX: usize = 100;
+/// How long a client may take to name it.
+const TARGET_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Who is behind the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Behind {
+    /// A database of the pipeline's.
+    Database,
+    /// Kafka's brokers.
+    Kafka,
+}
 
 /// What happens to a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Cut {
-    /// The request never reaches the database.
+    /// The request never arrives.
     BeforeRequest,
-    /// The request reaches the database, and the connection is gone at once.
+    /// The request arrives, and the connection is gone at once.
     AfterRequest,
-    /// The database answers, and the answer never arrives.
+    /// It is answered, and the answer never arrives.
     BeforeAnswer,
+    /// Half of what comes first of the answer arrives.
+    MidAnswer,
     /// The request and its answer are late.
     Delay,
 }
 
 impl Cut {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::BeforeRequest, Self::AfterRequest, Self::BeforeAnswer, Self::Delay];
+    pub const ALL: &[Self] =
+        &[Self::BeforeRequest, Self::AfterRequest, Self::BeforeAnswer, Self::MidAnswer, Self::Delay];
 
     /// Its name in the matrix.
     pub fn name(self) -> &'static str {
@@ -44,6 +64,7 @@ impl Cut {
             Self::BeforeRequest => "cut-before-request",
             Self::AfterRequest => "cut-after-request",
             Self::BeforeAnswer => "cut-before-answer",
+            Self::MidAnswer => "cut-mid-answer",
             Self::Delay => "delay",
         }
     }
@@ -52,53 +73,63 @@ impl Cut {
 /// What the proxies of a run are to do next.
 #[derive(Default)]
 struct Orders {
-    next: Mutex<Option<(Cut, u64)>>,
+    next: Mutex<Option<Order>>,
     fired: AtomicBool,
     over: AtomicBool,
 }
 
+struct Order {
+    behind: Behind,
+    cut: Cut,
+    /// So many marked requests from now on, this one included.
+    left: u64,
+}
+
 impl Orders {
     /// What happens to the request that is about to be passed on.
-    fn request(&self, marked: bool) -> Option<Cut> {
+    fn request(&self, behind: Behind, marked: bool) -> Option<Cut> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let (cut, left) = next.as_mut().filter(|_| marked)?;
-        *left = left.saturating_sub(1);
-        if *left > 0 {
+        let order = next.as_mut().filter(|order| marked && order.behind == behind)?;
+        order.left = order.left.saturating_sub(1);
+        if order.left > 0 {
             return None;
         }
-        let cut = *cut;
+        let cut = order.cut;
         *next = None;
         self.fired.store(true, Ordering::SeqCst);
         Some(cut)
     }
 }
 
-/// The proxies of one run, one for each address of each home.
+/// The proxies of one run: one for each address of each home, and one for all brokers.
 pub struct Wire {
     sockets: Vec<Vec<SocketAddr>>,
+    brokers: Option<SocketAddr>,
     orders: Arc<Orders>,
     listening: Vec<(SocketAddr, JoinHandle<()>)>,
 }
 
 impl Wire {
-    /// Listens on loopback for each address.
-    pub fn open(homes: &[Vec<Address>]) -> Result<Self, Error> {
-        let failed = |error: std::io::Error| Error::internal("no proxy could listen on loopback").caused_by(error);
-        let mut wire = Self { sockets: Vec::new(), orders: Arc::default(), listening: Vec::new() };
+    /// Listens on loopback for each address, and for the brokers where there are some.
+    pub fn open(homes: &[Vec<Address>], kafka: bool) -> Result<Self, Error> {
+        let mut wire = Self { sockets: Vec::new(), brokers: None, orders: Arc::default(), listening: Vec::new() };
         for addresses in homes {
-            let mut sockets = Vec::new();
-            for address in addresses {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-                let socket = listener.local_addr().map_err(failed)?;
-                let (address, orders) = (address.clone(), wire.orders.clone());
-                let thread = std::thread::Builder::new().name("onceflow-proxy".to_owned());
-                let listening = thread.spawn(move || listen(&listener, &address, &orders)).map_err(failed)?;
-                wire.listening.push((socket, listening));
-                sockets.push(socket);
-            }
+            let sockets = addresses.iter().map(|address| wire.listen(Door::Database(address.clone())));
+            let sockets = sockets.collect::<io::Result<_>>().map_err(no_proxy)?;
             wire.sockets.push(sockets);
         }
+        if kafka {
+            wire.brokers = Some(wire.listen(Door::Brokers).map_err(no_proxy)?);
+        }
         Ok(wire)
+    }
+
+    fn listen(&mut self, door: Door) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (socket, orders) = (listener.local_addr()?, self.orders.clone());
+        let thread = std::thread::Builder::new().name("onceflow-proxy".to_owned());
+        self.listening.push((socket, thread.spawn(move || listen(&listener, &door, &orders))?));
+        Ok(socket)
     }
 
     /// Where the proxies listen: for each home, one for each of its addresses.
@@ -106,16 +137,32 @@ impl Wire {
         &self.sockets
     }
 
-    /// Orders a cut at the `at`-th commit from now on.
-    pub fn arm(&self, cut: Cut, at: u64) {
+    /// Where the proxy of all brokers listens.
+    pub fn brokers(&self) -> Option<SocketAddr> {
+        self.brokers
+    }
+
+    /// Who can be cut off.
+    pub fn behind(&self) -> Vec<Behind> {
+        let database = self.sockets.iter().any(|sockets| !sockets.is_empty()).then_some(Behind::Database);
+        database.into_iter().chain(self.brokers.map(|_| Behind::Kafka)).collect()
+    }
+
+    /// Orders a cut at the `at`-th marked request from now on.
+    pub fn arm(&self, behind: Behind, cut: Cut, at: u64) {
         self.orders.fired.store(false, Ordering::SeqCst);
-        *self.orders.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((cut, at.max(1)));
+        let order = Order { behind, cut, left: at.max(1) };
+        *self.orders.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
     }
 
     /// Whether the last order was carried out.
     pub fn fired(&self) -> bool {
         self.orders.fired.load(Ordering::SeqCst)
     }
+}
+
+fn no_proxy(error: io::Error) -> Error {
+    Error::internal("no proxy could listen on loopback").caused_by(error)
 }
 
 impl Drop for Wire {
@@ -129,14 +176,55 @@ impl Drop for Wire {
     }
 }
 
-fn listen(listener: &TcpListener, address: &Address, orders: &Arc<Orders>) {
+/// Where a proxy's connections lead.
+enum Door {
+    Database(Address),
+    /// To the broker that the client names in its first line.
+    Brokers,
+}
+
+impl Door {
+    fn behind(&self) -> Behind {
+        match self {
+            Self::Database(_) => Behind::Database,
+            Self::Brokers => Behind::Kafka,
+        }
+    }
+
+    fn server(&self, client: &mut TcpStream) -> io::Result<Stream> {
+        match self {
+            Self::Database(address) => Stream::connect(address),
+            Self::Brokers => Ok(Stream::Tcp(TcpStream::connect(named(client)?)?)),
+        }
+    }
+}
+
+/// The broker that a client names: `CONNECT address:port` and a line feed.
+fn named(client: &mut TcpStream) -> io::Result<SocketAddr> {
+    client.set_read_timeout(Some(TARGET_WAIT_MAX))?;
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < TARGET_BYTES_MAX {
+        // Byte by byte: what follows the line belongs to the broker.
+        client.read_exact(&mut byte)?;
+        if byte == *b"\n" {
+            break;
+        }
+        line.push(byte[0]);
+    }
+    client.set_read_timeout(None)?;
+    let target = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("CONNECT ")?.parse().ok());
+    target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+fn listen(listener: &TcpListener, door: &Door, orders: &Arc<Orders>) {
     for client in listener.incoming() {
         if orders.over.load(Ordering::SeqCst) {
             return;
         }
-        // Where the database is not there, the client sees its connection end, as without a proxy.
-        if let (Ok(client), Ok(server)) = (client, Stream::connect(address)) {
-            let _ = pass(Stream::Tcp(client), server, orders);
+        let Ok(mut client) = client else { continue };
+        // Where the server is not there, the client sees its connection end, as without a proxy.
+        if let Ok(server) = door.server(&mut client) {
+            let _ = pass(Stream::Tcp(client), server, door.behind(), orders);
         }
     }
 }
@@ -148,14 +236,14 @@ enum Stream {
 }
 
 impl Stream {
-    fn connect(address: &Address) -> std::io::Result<Self> {
+    fn connect(address: &Address) -> io::Result<Self> {
         Ok(match address {
             Address::Tcp(host, port) => Self::Tcp(TcpStream::connect((host.as_str(), *port))?),
             Address::Unix(path) => Self::Unix(UnixStream::connect(path)?),
         })
     }
 
-    fn twin(&self) -> std::io::Result<Self> {
+    fn twin(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
@@ -188,23 +276,36 @@ impl Stream {
 }
 
 /// What the two directions of a connection tell each other.
-#[derive(Default)]
 struct Shared {
+    behind: Behind,
     /// The next answer is not delivered, or late.
     answer: Mutex<Option<Cut>>,
     /// The server agreed to encrypt.
     encrypted: AtomicBool,
 }
 
+impl Shared {
+    /// Whether a request is one that counts.
+    fn marks(&self, bytes: &[u8]) -> bool {
+        match self.behind {
+            Behind::Database => {
+                self.encrypted.load(Ordering::SeqCst) || bytes.windows(MARK.len()).any(|part| part == MARK)
+            }
+            // A length of four bytes, then the number of the request.
+            Behind::Kafka => bytes.first() == Some(&ENCRYPTED) || bytes.get(4..6) == Some(&FETCH),
+        }
+    }
+}
+
 /// Passes bytes on in both directions, on two threads that end with the connection.
-fn pass(client: Stream, server: Stream, orders: &Arc<Orders>) -> std::io::Result<()> {
+fn pass(client: Stream, server: Stream, behind: Behind, orders: &Arc<Orders>) -> io::Result<()> {
     if let Stream::Tcp(stream) = &client {
         stream.set_nodelay(true)?;
     }
     if let Stream::Tcp(stream) = &server {
         stream.set_nodelay(true)?;
     }
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared { behind, answer: Mutex::default(), encrypted: AtomicBool::default() });
     let (client_twin, server_twin, twin) = (client.twin()?, server.twin()?, shared.clone());
     let orders = orders.clone();
     let thread = |name: &str| std::thread::Builder::new().name(format!("onceflow-proxy-{name}"));
@@ -221,14 +322,13 @@ fn requests(mut client: Stream, mut server: Stream, shared: &Shared, orders: &Or
             break;
         }
         let bytes = &chunk[..read];
-        let marked = shared.encrypted.load(Ordering::SeqCst) || bytes.windows(MARK.len()).any(|part| part == MARK);
-        let cut = orders.request(marked);
+        let cut = orders.request(shared.behind, shared.marks(bytes));
         match cut {
             Some(Cut::BeforeRequest) => break,
             Some(Cut::Delay) => std::thread::park_timeout(DELAY),
             _ => {}
         }
-        if matches!(cut, Some(Cut::BeforeAnswer | Cut::Delay)) {
+        if matches!(cut, Some(Cut::BeforeAnswer | Cut::MidAnswer | Cut::Delay)) {
             *shared.answer.lock().unwrap_or_else(PoisonError::into_inner) = cut;
         }
         if !server.write(bytes) || cut == Some(Cut::AfterRequest) {
@@ -253,6 +353,11 @@ fn answers(mut server: Stream, mut client: Stream, shared: &Shared) {
         }
         match shared.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(Cut::Delay) => std::thread::park_timeout(DELAY),
+            Some(Cut::MidAnswer) => {
+                // Whether it still arrives or not, the connection ends.
+                let _ = client.write(&chunk[..read / 2]);
+                break;
+            }
             Some(_) => break,
             None => {}
         }
@@ -304,14 +409,15 @@ mod tests {
     #[test]
     fn a_connection_is_cut_at_the_commit_that_was_named_and_where_it_was_ordered() {
         for (cut, reaches, answered) in [
-            (Cut::BeforeRequest, false, false),
-            (Cut::AfterRequest, true, false),
-            (Cut::BeforeAnswer, true, false),
-            (Cut::Delay, true, true),
+            (Cut::BeforeRequest, false, None),
+            (Cut::AfterRequest, true, None),
+            (Cut::BeforeAnswer, true, None),
+            (Cut::MidAnswer, true, Some("do")),
+            (Cut::Delay, true, Some("done")),
         ] {
             let (address, requests) = server();
-            let wire = Wire::open(&[vec![address]]).expect("loopback");
-            wire.arm(cut, 2);
+            let wire = Wire::open(&[vec![address]], false).expect("loopback");
+            wire.arm(Behind::Database, cut, 2);
             let mut client = TcpStream::connect(wire.sockets()[0][0]).expect("the proxy listens");
             for text in ["INSERT", "COMMIT", "INSERT"] {
                 assert_eq!(ask(&mut client, text).as_deref(), Some("done"), "{cut:?} {text}");
@@ -322,7 +428,7 @@ mod tests {
             let answer = ask(&mut client, "COMMIT");
             // The answer of a request that was cut behind it may come before the cut.
             if cut != Cut::AfterRequest {
-                assert_eq!(answer.is_some(), answered, "{cut:?}");
+                assert_eq!(answer.as_deref(), answered, "{cut:?}");
             }
             assert_eq!(saw(&requests).is_some(), reaches, "{cut:?}");
             assert!(wire.fired());
@@ -331,9 +437,38 @@ mod tests {
     }
 
     #[test]
+    fn a_client_names_its_broker_and_is_cut_at_the_fetch_that_was_named() {
+        let (address, requests) = server();
+        let Address::Tcp(host, port) = address else { panic!("a TCP server") };
+        let wire = Wire::open(&[], true).expect("loopback");
+        assert_eq!(wire.behind(), [Behind::Kafka]);
+        wire.arm(Behind::Kafka, Cut::BeforeAnswer, 2);
+        let mut client = TcpStream::connect(wire.brokers().expect("asked for")).expect("the proxy listens");
+        client.write_all(format!("CONNECT {host}:{port}\n").as_bytes()).expect("the proxy takes it");
+        let request = |number: u8| format!("\0\0\0\u{6}\0{}\0\0xy", char::from(number));
+        for number in [18, 1, 3] {
+            assert_eq!(ask(&mut client, &request(number)).as_deref(), Some("done"), "{number}");
+            assert_eq!(saw(&requests), Some(request(number)));
+        }
+        assert!(!wire.fired());
+        assert_eq!(ask(&mut client, &request(1)), None);
+        assert!(wire.fired());
+        assert_eq!(saw(&requests), Some(request(1)));
+    }
+
+    #[test]
+    fn a_client_that_names_no_broker_is_sent_away() {
+        let wire = Wire::open(&[], true).expect("loopback");
+        for said in ["GET / HTTP/1.1\n".to_owned(), "CONNECT nowhere\n".to_owned(), "x".repeat(TARGET_BYTES_MAX)] {
+            let mut client = TcpStream::connect(wire.brokers().expect("asked for")).expect("the proxy listens");
+            assert_eq!(ask(&mut client, &said), None, "{said}");
+        }
+    }
+
+    #[test]
     fn without_an_order_everything_passes() {
         let (address, requests) = server();
-        let wire = Wire::open(&[vec![address]]).expect("loopback");
+        let wire = Wire::open(&[vec![address]], false).expect("loopback");
         let mut client = TcpStream::connect(wire.sockets()[0][0]).expect("the proxy listens");
         for _ in 0..3 {
             assert_eq!(ask(&mut client, "COMMIT").as_deref(), Some("done"));

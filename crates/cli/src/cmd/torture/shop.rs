@@ -1,6 +1,7 @@
 //! Scratch copies and the folder of a run. Whatever was made is removed when the run ends, however it ends.
 
 use super::child::unwritable;
+use super::proxy::Wire;
 use crate::scratch::{Plan, Stand, scratch_of};
 use onceflow::Error;
 use onceflow::home::HomeFactory;
@@ -9,7 +10,6 @@ use onceflow::pipeline::Pipeline;
 use onceflow::run::on_this_thread;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,17 +89,18 @@ impl Shop {
         self.homes.iter().any(|home| home.in_files)
     }
 
-    /// Fresh scratch copies. `via` says for each home through which sockets it is reached.
-    pub fn copies(&self, of: &str, via: &[Vec<SocketAddr>]) -> Result<Copies, Error> {
+    /// Fresh scratch copies; with a wire, systems are reached through its proxies.
+    pub fn copies(&self, of: &str, wire: Option<&Wire>) -> Result<Copies, Error> {
         let folder = self.folder.join(of);
         std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
         let mut plan = self.plan.clone();
+        plan.brokers = wire.and_then(Wire::brokers);
         let mut names = Vec::new();
         for (index, home) in self.homes.iter().enumerate() {
             let name = self.name(index, of);
             self.made.borrow_mut().insert((index, name.clone()));
             on_this_thread(home.scratch.copy(&home.template, &name))??;
-            let via = via.get(index).cloned().unwrap_or_default();
+            let via = wire.and_then(|wire| wire.sockets().get(index).cloned()).unwrap_or_default();
             plan.homes.push(Stand { real: home.describe.clone(), name: name.clone(), via });
             names.push(name);
         }

@@ -150,6 +150,12 @@ impl KafkaFactory {
     }
 }
 
+/// From now on every Kafka client of this process reaches its brokers through a proxy, to which it says `CONNECT address:port` and a
+/// line feed first. The first call decides. For `torture`, which cuts connections.
+pub fn connect_through(proxy: std::net::SocketAddr) {
+    ffi::connect_through(proxy);
+}
+
 fn needs_group(spec: &KafkaSpec) -> bool {
     matches!(spec.startup, Startup::GroupOffsets { .. }) || spec.bounded == Bounded::GroupOffsets
 }

@@ -10,11 +10,13 @@
 
 mod questions;
 mod reading;
+mod route;
 
 pub(super) use questions::{
     Asked, At, Described, EARLIEST, LATEST, Offsets, ask_group, ask_offsets, ask_topics, store_group,
 };
 pub(super) use reading::{Message, Queue, Topic};
+pub(super) use route::connect_through;
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
@@ -81,6 +83,7 @@ impl Native {
             let events = sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH;
             sys::rd_kafka_conf_set_events(native.ptr(), events);
         }
+        route::install(&native);
         let client = Client::new(config, native, RDKafkaType::RD_KAFKA_CONSUMER, Quiet)?;
         // SAFETY: the client is alive; the reference that is returned is ours.
         let main = unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) };
