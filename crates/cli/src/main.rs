@@ -7,6 +7,7 @@ mod args;
 mod cmd;
 mod load;
 mod logs;
+mod page;
 mod render;
 mod scratch;
 mod signals;

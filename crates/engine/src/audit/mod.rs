@@ -28,6 +28,7 @@ pub mod evidence;
 pub mod foreign;
 pub mod judge;
 pub mod keyed;
+pub mod marks;
 pub mod merge;
 pub mod plan;
 pub mod report;
@@ -36,6 +37,7 @@ pub mod reread;
 mod testing;
 mod twice;
 
+pub use marks::{Mark, Marks};
 pub use report::{Checked, Finding, Level, RecordName, Report, Stretch, Summary, What};
 
 /// What is audited, and how deep.
@@ -82,6 +84,7 @@ pub async fn audit(
     let plan = plan::plan(&evidence, options.since, options.until);
     chain::check(&evidence, &mut report);
     summary(&evidence, &plan, &mut report);
+    mark_letters(&evidence, &mut report);
     if options.level == Level::Ledger {
         if !report.has_findings() {
             rows_by_count(&mut *witness, branch, &evidence, &plan, &mut report).await?;
@@ -131,6 +134,13 @@ fn summary(evidence: &Evidence, plan: &Plan, report: &mut Report) {
     }
     let replayed = evidence.letter_counts.1;
     report.summary.dead_letters = report.summary.dead_letters.saturating_sub(replayed);
+}
+
+/// Where dead letters stand in the logs, for the picture.
+fn mark_letters(evidence: &Evidence, report: &mut Report) {
+    for ((partition, offset), _) in evidence.letters.iter().filter(|(_, letter)| !letter.replayed) {
+        report.marks.add(&evidence.partitions[*partition], *offset, Mark::Dead);
+    }
 }
 
 /// Rows that the commits say were written against rows that are there, where nothing but the pipeline writes: append, and

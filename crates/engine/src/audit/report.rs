@@ -3,6 +3,7 @@
 //! Records are counted by `inputs`, `dead_letters`, `skipped`, `filtered` and `unverifiable`; rows by `once`, `missing`,
 //! `repeated`, `changed` and `unexpected`. Where every record makes one row, the two add up.
 
+use super::marks::{Mark, Marks};
 use onceflow_core::Partition;
 use std::collections::BTreeMap;
 
@@ -201,6 +202,8 @@ pub struct Report {
     pub read: Vec<Stretch>,
     /// What the source does not hold any more.
     pub gone: Vec<Stretch>,
+    /// Where in the logs something is wrong, also beyond the limit.
+    pub marks: Marks,
     /// How many records the source does not hold any more.
     pub gone_records: u64,
     limit: usize,
@@ -224,6 +227,9 @@ impl Report {
     pub fn find(&mut self, finding: Finding) {
         let count = self.found.entry(finding.what).or_default();
         *count += 1;
+        if let Some(record) = &finding.record {
+            self.marks.add(&record.partition, record.offset, Mark::of(finding.what));
+        }
         if *count <= self.limit as u64 {
             self.findings.push(finding);
         }

@@ -16,4 +16,7 @@ codes! {
          key by which rows are found.";
     OF0125: "the table cannot be compared",
         "The table that was named does not exist, or has no column of a name that `--map` gives.";
+    OF0126: "the report cannot be written",
+        "`--html` names a file that cannot be created or written. It is created before anything is read, so that a long audit is \
+         not in vain.";
 }

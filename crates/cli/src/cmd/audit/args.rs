@@ -27,6 +27,9 @@ pub struct Audit {
     /// Print lines as rclone does: = as it should be, - missing, + too much, * changed, ! could not be compared
     #[arg(long, env = "ONCEFLOW_AUDIT_COMBINED")]
     pub combined: bool,
+    /// Write a report for people into this file: one HTML page with everything in it, to attach to a ticket
+    #[arg(long, value_name = "FILE", env = "ONCEFLOW_AUDIT_HTML")]
+    pub html: Option<PathBuf>,
     /// Compare a table that something else writes: its topic
     #[arg(long, value_name = "TOPIC", conflicts_with = "file", requires_all = ["brokers", "home", "table", "map"], env = "ONCEFLOW_AUDIT_TOPIC")]
     pub topic: Option<String>,

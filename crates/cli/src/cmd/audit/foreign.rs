@@ -1,6 +1,6 @@
 //! `onceflow audit --topic …`: a table that something else writes against its topic.
 
-use super::{Bar, exit_code, show};
+use super::{Bar, Paper, exit_code, show};
 use crate::args::Common;
 use crate::cmd::Answer;
 use crate::cmd::audit::args::Audit;
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 /// Compares the table with the topic.
 pub fn run(audit: &Audit, options: &Options, common: &Common, talk: &Talk) -> Answer {
     let text = text(audit)?;
+    let paper = Paper::open(audit)?;
     let compiled = onceflow_sql::compile("the arguments", &text, &|_| None, &CompileOptions::default());
     let pipeline = compiled.map_err(|errors| Failures::from(errors).with_text("the arguments", &text))?;
     let branch = pipeline.branches.first().ok_or_else(|| Error::internal("a table without a branch"))?;
@@ -26,7 +27,13 @@ pub fn run(audit: &Audit, options: &Options, common: &Common, talk: &Talk) -> An
     let report = on_this_thread(onceflow::audit::foreign::audit(&pipeline, branch, &foreign, options, &progress))??;
     let reports = [report];
     show::print(&pipeline.name, &reports, options, audit.combined, common, talk);
+    let command = format!("onceflow audit --topic {} --table {}", given(&audit.topic), given(&audit.table));
+    paper.write(&command, &pipeline.name, &reports, options)?;
     Ok(exit_code(&reports))
+}
+
+fn given(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or_default()
 }
 
 fn unclear(message: String) -> Error {

@@ -11,10 +11,13 @@ use onceflow::run::on_this_thread;
 use onceflow::{Error, codes};
 use onceflow_sql::CompileOptions;
 use std::cell::Cell;
+use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub mod args;
 mod foreign;
+mod page;
 mod show;
 
 /// Findings of each kind that people see without `--limit`.
@@ -27,6 +30,7 @@ const LINE: Duration = Duration::from_secs(10);
 pub fn run(audit: &Audit, common: &Common, talk: &Talk) -> Answer {
     let options = options(audit, common)?;
     let Some(file) = &audit.file else { return foreign::run(audit, &options, common, talk) };
+    let paper = Paper::open(audit)?;
     let loaded = load::pipeline(file, common, &CompileOptions::default())?;
     let mut reports = Vec::new();
     for branch in &loaded.pipeline.branches {
@@ -36,7 +40,33 @@ pub fn run(audit: &Audit, common: &Common, talk: &Talk) -> Answer {
         reports.push(audited.map_err(|error| loaded.failed(error))?);
     }
     show::print(&loaded.pipeline.name, &reports, &options, audit.combined, common, talk);
+    paper.write(&format!("onceflow audit {}", file.display()), &loaded.pipeline.name, &reports, &options)?;
     Ok(exit_code(&reports))
+}
+
+/// The file of `--html`, where there is one.
+struct Paper<'a> {
+    file: Option<(&'a Path, std::fs::File)>,
+}
+
+impl<'a> Paper<'a> {
+    /// Creates the file before anything is read, so that a long audit is not in vain.
+    fn open(audit: &'a Audit) -> Result<Self, Error> {
+        let Some(path) = &audit.html else { return Ok(Self { file: None }) };
+        let file = std::fs::File::create(path).map_err(|error| no_paper(path, &error))?;
+        Ok(Self { file: Some((path, file)) })
+    }
+
+    fn write(self, command: &str, name: &str, reports: &[Report], options: &Options) -> Result<(), Error> {
+        let Some((path, mut file)) = self.file else { return Ok(()) };
+        let page = page::page(command, name, reports, options);
+        file.write_all(page.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| no_paper(path, &error))
+    }
+}
+
+fn no_paper(path: &Path, error: &std::io::Error) -> Error {
+    Error::config(codes::OF0126, format!("{} cannot be written: {error}", path.display()))
+        .help("name a file in a folder that exists and that you may write to")
 }
 
 /// 1 where anything is wrong, 3 where nothing could be checked that was asked for.

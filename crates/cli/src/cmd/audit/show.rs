@@ -162,7 +162,8 @@ fn people(name: &str, reports: &[Report], options: &Options, talk: &Talk) -> Str
         }
         out += &shown(report);
     }
-    out += &format!("\n{}\n", sentence(reports, options, talk));
+    let (tone, sentence) = sentence(reports, options);
+    out += &format!("\n{}\n", talk.tone(tone, &sentence));
     out
 }
 
@@ -187,8 +188,8 @@ fn shown(report: &Report) -> String {
     out
 }
 
-/// The one sentence that counts.
-fn sentence(reports: &[Report], options: &Options, talk: &Talk) -> String {
+/// The one sentence that counts, and its tone.
+pub fn sentence(reports: &[Report], options: &Options) -> (Tone, String) {
     let all = total(reports);
     let unverifiable = match all.unverifiable {
         0 => String::new(),
@@ -206,24 +207,20 @@ fn sentence(reports: &[Report], options: &Options, talk: &Talk) -> String {
                 }
                 Level::Rows => format!("clean: {records} records, each took effect once{unverifiable}"),
             };
-            talk.tone(Tone::Strong, &said)
+            (Tone::Strong, said)
         }
         1 => {
             let count: u64 = reports.iter().flat_map(|report| report.found.values()).sum();
-            let said = format!(
-                "{}: what is in the database is not what the source says{unverifiable}",
-                counted(count, "finding")
-            );
-            talk.tone(Tone::Error, &said)
+            let found = counted(count, "finding");
+            (Tone::Error, format!("{found}: what is in the database is not what the source says{unverifiable}"))
         }
         _ => {
             let why: Vec<&str> = reports.iter().flat_map(|report| &report.unchecked).map(String::as_str).collect();
-            let why = if why.is_empty() {
-                "the source holds none of the records any more".to_owned()
-            } else {
-                why.join("; ")
+            let why = match why.is_empty() {
+                true => "the source holds none of the records any more".to_owned(),
+                false => why.join("; "),
             };
-            talk.tone(Tone::Warning, &format!("could not check: {why}{unverifiable}"))
+            (Tone::Warning, format!("could not check: {why}{unverifiable}"))
         }
     }
 }

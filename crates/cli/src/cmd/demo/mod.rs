@@ -76,7 +76,7 @@ pub fn run(demo: &Demo, common: &Common, talk: &Talk) -> Answer {
     let audit = audit(&folder)?;
     let end = End { demo, folder: &folder, control, courses: &courses, totals: &totals, audit: &audit };
     let page = folder.join("report.html");
-    std::fs::write(&page, report::page(&end)).map_err(|error| cannot(&page, error))?;
+    std::fs::write(&page, report::whole(&end)).map_err(|error| cannot(&page, error))?;
     let text = if common.format == Format::Json { format!("{:#}\n", end.object()) } else { end.people(talk) };
     // A closed stdout ends the printing without a word.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());

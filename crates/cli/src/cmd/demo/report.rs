@@ -2,37 +2,24 @@
 
 use super::contest::Course;
 use super::{End, Total};
+use crate::page::{self, Stripe, escape, frame};
 use crate::talk::grouped;
 
-const STYLE: &str = ":root{color-scheme:light dark;--ink:#1c2024;--paper:#fff;--soft:#667;--line:#d5d9de;--good:#2b7a4b;--bad:#c0392b;--much:#b9770e}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--paper:#14171a;--soft:#9aa3ad;--line:#343a40;--good:#5bbf86;--bad:#ff7b6b;--much:#e6b04d}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:52rem;margin:0 auto;padding:1rem}
-h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
-.wide{overflow-x:auto}th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}caption,.soft{color:var(--soft);text-align:left;font-size:.9rem}
-pre{overflow-x:auto;border:1px solid var(--line);padding:.75rem;font-size:.85rem}svg{width:100%;height:auto;display:block}
-svg text{fill:var(--soft);font:12px system-ui,sans-serif}.good{fill:var(--good)}.bad{fill:var(--bad)}.much{fill:var(--much)}
-@media print{body{max-width:none}pre{white-space:pre-wrap}}";
-
 /// The whole page.
-pub fn page(end: &End<'_>) -> String {
+pub fn whole(end: &End<'_>) -> String {
     let verdict = escape(&end.verdict());
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>Onceflow: the demo</title><style>{STYLE}</style></head><body><main>\n<h1>{verdict}</h1>\n\
+    let body = format!(
+        "<h1>{verdict}</h1>\n\
          <p class=\"soft\">{} transfers, seed {}. Three processes read the same log and were killed (SIGKILL) the moment they got beyond the same numbers of records.</p>\n\
-         {}<h2>Drift under fire</h2>\n{}<h2>Where it went wrong</h2>\n{}<h2>Look for yourself</h2>\n{}</main></body></html>\n",
+         {}<h2>Drift under fire</h2>\n{}<h2>Where it went wrong</h2>\n{}<h2>Look for yourself</h2>\n{}",
         grouped(end.demo.rows),
         end.demo.seed,
         totals(end),
         drift(end.courses),
         barcodes(end),
         commands(end)
-    )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    );
+    frame("Onceflow: the demo", &body)
 }
 
 fn totals(end: &End<'_>) -> String {
@@ -50,43 +37,57 @@ fn totals(end: &End<'_>) -> String {
         rows += &row(course.who.name(), total.rows, total.missing(end.demo.rows), total.repeated(), total.amount);
     }
     format!(
-        "<div class=\"wide\"><table><caption>Rows in each table against the transfers that were sent</caption>\
+        "<table><caption>Rows in each table against the transfers that were sent</caption>\
          <tr><th scope=\"col\">program</th><th scope=\"col\">rows</th><th scope=\"col\">missing</th><th scope=\"col\">repeated</th>\
-         <th scope=\"col\">sum of amounts</th></tr>\n{rows}</table></div>\n"
+         <th scope=\"col\">sum of amounts</th></tr>\n{rows}</table>\n"
     )
 }
 
-/// Rows minus records that the position says were done, kill by kill: two staircases and a flat line.
+/// Rows minus records that the position says were done, over time: two staircases and a flat line. Kills are marked below.
 #[allow(clippy::cast_precision_loss)]
 fn drift(courses: &[Course]) -> String {
-    let most =
-        courses.iter().flat_map(|course| course.hits.iter().chain([&course.end])).map(|hit| hit.drift().abs()).max();
-    let most = most.unwrap_or(0).max(1) as f64;
-    let steps = courses.iter().map(|course| course.hits.len()).max().unwrap_or(0) + 1;
-    let (x, y) =
-        (|step: usize| 40.0 + 640.0 * step as f64 / steps as f64, |drift: i64| 110.0 - 90.0 * drift as f64 / most);
+    let hits = || courses.iter().flat_map(|course| course.hits.iter().chain([&course.end]));
+    let most = hits().map(|hit| hit.drift().abs()).max().unwrap_or(0).max(1);
+    let last = hits().map(|hit| hit.at).max().unwrap_or(0).max(1);
+    let x = |at: u128| 60.0 + 620.0 * at as f64 / last as f64;
+    let y = |drift: i64| 110.0 - 90.0 * drift as f64 / most as f64;
     let mut out = String::from(
-        "<svg viewBox=\"0 0 700 230\" role=\"img\" aria-label=\"rows too many or too few after each kill\"><title>Rows too many or too few after each kill</title>\
-         <line x1=\"40\" y1=\"110\" x2=\"680\" y2=\"110\" stroke=\"var(--line)\"/>",
+        "<svg viewBox=\"0 0 700 260\" role=\"img\" aria-label=\"rows too many or too few, over time\"><title>Rows too many or too few, over time</title>\
+         <line x1=\"60\" y1=\"110\" x2=\"680\" y2=\"110\" stroke=\"var(--line)\"/>",
     );
     out += &format!(
-        "<text x=\"2\" y=\"24\">+{most}</text><text x=\"2\" y=\"114\">0</text><text x=\"2\" y=\"204\">−{most}</text><text x=\"600\" y=\"225\">kills →</text>"
+        "<text x=\"2\" y=\"24\">+{0}</text><text x=\"2\" y=\"114\">0</text><text x=\"2\" y=\"204\">−{0}</text>\
+         <text x=\"2\" y=\"226\">kills</text><text x=\"60\" y=\"255\">0 s</text><text x=\"640\" y=\"255\">{1:.1} s</text>",
+        grouped(most.unsigned_abs()),
+        last as f64 / 1_000.0
     );
-    for (course, color) in courses.iter().zip(["var(--much)", "var(--bad)", "var(--good)"]) {
+    for (index, (course, color)) in courses.iter().zip(["var(--much)", "var(--bad)", "var(--good)"]).enumerate() {
         let mut points = format!("{:.1},{:.1}", x(0), y(0));
         let mut before = 0;
-        for (step, hit) in course.hits.iter().chain([&course.end]).enumerate() {
-            points += &format!(" {:.1},{:.1} {:.1},{:.1}", x(step + 1), y(before), x(step + 1), y(hit.drift()));
+        for hit in course.hits.iter().chain([&course.end]) {
+            points += &format!(" {:.1},{:.1} {:.1},{:.1}", x(hit.at), y(before), x(hit.at), y(hit.drift()));
             before = hit.drift();
         }
+        let name = course.who.name();
         out += &format!(
-            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2.5\"><title>{}</title></polyline>",
-            course.who.name()
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2.5\"><title>{name}</title></polyline>"
         );
+        for hit in &course.hits {
+            let (at, top) = (x(hit.at), 216 + 6 * index);
+            out += &format!(
+                "<line x1=\"{at:.1}\" y1=\"{top}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"{color}\" stroke-width=\"2\"/>",
+                top + 5
+            );
+        }
         let above = if before < 0 { 16.0 } else { -6.0 };
-        out += &format!("<text x=\"470\" y=\"{:.1}\">{} {before:+}</text>", y(before) + above, course.who.name());
+        out += &format!(
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name} {before:+}</text>",
+            x(course.end.at),
+            y(before) + above
+        );
     }
-    out + "</svg>\n<p class=\"soft\">Rows in the table minus records that the stored position calls done, looked at while the process was dead.</p>\n"
+    out + "</svg>\n<p class=\"soft\">Rows in the table minus records that the stored position calls done, looked at whenever the process had been killed \
+           and at the end. The small marks below are the kills, in the colours of the lines.</p>\n"
 }
 
 /// One stripe for so many transfers, in the order of the log; the worst of them gives the colour and the height.
@@ -101,25 +102,13 @@ fn barcodes(end: &End<'_>) -> String {
 }
 
 fn barcode(total: &Total) -> String {
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {} 40\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{} missing, {} repeated\">",
-        2 * total.stripes.len(),
-        total.stripes.iter().map(|[expected, _, ids]| expected.saturating_sub(*ids)).sum::<u64>(),
-        total.repeated()
-    );
-    for (index, [expected, rows, ids]) in total.stripes.iter().enumerate() {
-        let (class, height) = match (ids < expected, rows > ids) {
-            (true, _) => ("bad", 40),
-            (false, true) => ("much", 20),
-            (false, false) => ("good", 8),
-        };
-        out += &format!(
-            "<rect class=\"{class}\" x=\"{}\" y=\"{}\" width=\"2\" height=\"{height}\"/>",
-            2 * index,
-            40 - height
-        );
-    }
-    out + "</svg>\n"
+    let missing: u64 = total.stripes.iter().map(|[expected, _, ids]| expected.saturating_sub(*ids)).sum();
+    let stripes = total.stripes.iter().map(|[expected, rows, ids]| match (ids < expected, rows > ids) {
+        (true, _) => Stripe::Bad,
+        (false, true) => Stripe::Much,
+        (false, false) => Stripe::Good,
+    });
+    page::barcode(stripes, &format!("{missing} missing, {} repeated", total.repeated()))
 }
 
 fn commands(end: &End<'_>) -> String {
