@@ -11,6 +11,7 @@ mod completions;
 mod dead_letters;
 pub mod demo;
 pub mod doctor;
+pub mod foreign;
 mod explain;
 mod import;
 mod ledger;

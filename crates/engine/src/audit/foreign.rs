@@ -67,7 +67,7 @@ pub async fn audit(
             audit.report.summary.dead_letters = counts.dead;
             if counts.dead > 0 {
                 let said =
-                    format!("{} records are not JSON with these fields: no row is expected of them", counts.dead);
+                    format!("{} records do not have these fields: no row is expected of them", counts.dead);
                 audit.report.check(Level::Source, None, None, said);
             }
         }
@@ -138,7 +138,11 @@ fn bounds(branch: &Branch, foreign: &Foreign) -> Result<(Evidence, Plan)> {
         let mut source = factory.open()?;
         let found = source.discover()?;
         let partitions: Vec<_> = found.iter().map(|found| found.partition.clone()).collect();
-        let (begin, ends) = (source.beginnings(&partitions)?, source.ends(&partitions)?);
+        let begin = source.beginnings(&partitions)?;
+        let ends = match source.bound(&partitions)? {
+            Some(bound) => bound,
+            None => source.ends(&partitions)?,
+        };
         for found in found {
             let (Some(from), Some(to)) = (begin.get(&found.partition), ends.get(&found.partition)) else { continue };
             let to = foreign.until.get(&found.partition.number).map_or(to.get(), |until| to.get().min(*until));

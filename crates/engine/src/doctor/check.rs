@@ -27,6 +27,28 @@ impl Status {
     }
 }
 
+/// How sure it is that a cause has struck, where only its traces are seen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Sure {
+    /// The traces fit, and fit others as well.
+    Possible,
+    /// They fit this cause better than any other.
+    Likely,
+    /// Nothing else leaves such traces.
+    Certain,
+}
+
+impl Sure {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Certain => "certain",
+        }
+    }
+}
+
 /// The six causes in words, from 1.
 pub const CAUSES: [&str; 6] = [
     "the sink is not idempotent",
@@ -58,6 +80,8 @@ pub struct Check {
     pub fix: Option<String>,
     /// Why the fix works, or why it cannot happen.
     pub why: String,
+    /// How sure it is that the cause has struck; only where its traces were looked at.
+    pub sure: Option<Sure>,
 }
 
 /// A check that has no answer yet.
@@ -76,6 +100,7 @@ pub fn ask(cause: u8, id: &'static str, about: impl Into<String>, how: impl Into
         can_happen: String::new(),
         fix: None,
         why: String::new(),
+        sure: None,
     })
 }
 

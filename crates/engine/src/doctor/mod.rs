@@ -14,6 +14,7 @@ use onceflow_core::{PipelineId, PositionRow};
 use std::time::Duration;
 
 pub mod check;
+pub mod foreign;
 mod ledger;
 mod machine;
 mod postgres;
@@ -23,7 +24,7 @@ mod sqlite;
 mod targets;
 mod topics;
 
-pub use check::{Check, Status};
+pub use check::{Check, Status, Sure};
 
 /// What an examination takes for long.
 #[derive(Clone, Copy, Debug)]

@@ -95,13 +95,7 @@ async fn target(witness: &mut dyn Witness, table: &TableSpec, checks: &mut Vec<C
     let parameters = [Cell::Text(name.clone())];
     let kinds = witness.rows(KIND, &parameters).await?;
     checks.push(judge::table_kind(ask(1, "target-logged", table.target(), shown(KIND)), &name, kinds.first()));
-    let found = witness.rows(UNIQUES, &parameters).await?;
-    let unique = |row: &Vec<Cell>| Unique {
-        name: text(row, 0),
-        columns: text(row, 2).split('|').map(str::to_owned).collect(),
-        whole: int(row, 1) == 1,
-    };
-    checks.extend(uniques(table, &found.iter().map(unique).collect::<Vec<_>>(), &shown(UNIQUES)));
+    checks.extend(uniques(table, &unique_keys(witness, table).await?, &shown(UNIQUES)));
     let rows = witness.rows(TRIGGERS, &parameters).await?;
     let trigger = |row: &Vec<Cell>| Trigger {
         outside: judge::outside(&text(row, 1), int(row, 3) == 1, &text(row, 2)),
@@ -110,6 +104,17 @@ async fn target(witness: &mut dyn Witness, table: &TableSpec, checks: &mut Vec<C
     };
     checks.push(triggers(table, &rows.iter().map(trigger).collect::<Vec<_>>(), &shown(TRIGGERS)));
     Ok(())
+}
+
+/// What is unique in a table.
+pub(super) async fn unique_keys(witness: &mut dyn Witness, table: &TableSpec) -> Result<Vec<Unique>> {
+    let found = witness.rows(UNIQUES, &[Cell::Text(table.quoted())]).await?;
+    let unique = |row: &Vec<Cell>| Unique {
+        name: text(row, 0),
+        columns: text(row, 2).split('|').map(str::to_owned).collect(),
+        whole: int(row, 1) == 1,
+    };
+    Ok(found.iter().map(unique).collect())
 }
 
 /// A pooler in between: two connections, one after the other, that are one server session; or one connection that is two.

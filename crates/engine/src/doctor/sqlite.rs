@@ -49,6 +49,20 @@ pub(super) async fn examine(witness: &mut dyn Witness, branch: &Branch, exists: 
 
 async fn target(witness: &mut dyn Witness, table: &TableSpec, exists: bool, checks: &mut Vec<Check>) -> Result<()> {
     let name = [Cell::Text(table.table.clone())];
+    let found = unique_keys(witness, table).await?;
+    checks.extend(uniques(table, &found, &UNIQUES.replace("$1", &format!("'{}'", table.table))));
+    let markers = if exists { witness.rows(MARKERS, &[]).await? } else { Vec::new() };
+    let markers: Vec<String> = markers.iter().map(|row| text(row, 0)).collect();
+    let rows = witness.rows(TRIGGERS, &name).await?;
+    let found: Vec<Trigger> =
+        rows.iter().map(|row| trigger(text(row, 0), &text(row, 1))).filter(|t| !markers.contains(&t.name)).collect();
+    checks.push(triggers(table, &found, &TRIGGERS.replace("$1", &format!("'{}'", table.table))));
+    Ok(())
+}
+
+/// What is unique in a table.
+pub(super) async fn unique_keys(witness: &mut dyn Witness, table: &TableSpec) -> Result<Vec<Unique>> {
+    let name = [Cell::Text(table.table.clone())];
     let columns: Vec<String> = witness.rows(PRIMARY, &name).await?.iter().map(|row| text(row, 0)).collect();
     let mut found: Vec<Unique> = Vec::new();
     for row in witness.rows(UNIQUES, &name).await? {
@@ -60,14 +74,7 @@ async fn target(witness: &mut dyn Witness, table: &TableSpec, exists: bool, chec
     if !columns.is_empty() && !found.iter().any(same) {
         found.push(Unique { name: "the primary key".to_owned(), columns, whole: true });
     }
-    checks.extend(uniques(table, &found, &UNIQUES.replace("$1", &format!("'{}'", table.table))));
-    let markers = if exists { witness.rows(MARKERS, &[]).await? } else { Vec::new() };
-    let markers: Vec<String> = markers.iter().map(|row| text(row, 0)).collect();
-    let rows = witness.rows(TRIGGERS, &name).await?;
-    let found: Vec<Trigger> =
-        rows.iter().map(|row| trigger(text(row, 0), &text(row, 1))).filter(|t| !markers.contains(&t.name)).collect();
-    checks.push(triggers(table, &found, &TRIGGERS.replace("$1", &format!("'{}'", table.table))));
-    Ok(())
+    Ok(found)
 }
 
 fn trigger(name: String, sql: &str) -> Trigger {

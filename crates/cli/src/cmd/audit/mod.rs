@@ -111,7 +111,7 @@ fn bound(text: &str) -> Result<Bound, Error> {
 }
 
 /// The line of progress: rate and time left.
-struct Bar<'a> {
+pub struct Bar<'a> {
     talk: &'a Talk,
     name: &'a str,
     started: Instant,
@@ -119,12 +119,14 @@ struct Bar<'a> {
 }
 
 impl<'a> Bar<'a> {
-    fn new(talk: &'a Talk, name: &'a str) -> Self {
+    /// A line for the audit of a pipeline.
+    pub fn new(talk: &'a Talk, name: &'a str) -> Self {
         let now = Instant::now();
         Self { talk, name, started: now, shown: Cell::new(now) }
     }
 
-    fn show(&self, at: Progress) {
+    /// Shows how far it is, not too often.
+    pub fn show(&self, at: Progress) {
         let pause = if self.talk.is_terminal() { REDRAW } else { LINE };
         if self.shown.get().elapsed() < pause {
             return;

@@ -8,11 +8,15 @@ use onceflow::doctor::{Options, Status, examine};
 use onceflow_sql::CompileOptions;
 
 pub mod args;
+mod foreign;
 mod show;
 
 /// Runs the command.
 pub fn run(doctor: &args::Doctor, common: &Common, talk: &Talk) -> Answer {
-    let loaded = load::pipeline(&doctor.file, common, &CompileOptions::default())?;
+    let Some(file) = doctor.file.as_ref().filter(|_| !doctor.foreign) else {
+        return foreign::run(doctor, common, talk);
+    };
+    let loaded = load::pipeline(file, common, &CompileOptions::default())?;
     let options = Options { transaction_max: doctor.transaction_max };
     let mut checks = examine(&loaded.pipeline, &options);
     let file = shell_word(&loaded.file);
@@ -24,7 +28,7 @@ pub fn run(doctor: &args::Doctor, common: &Common, talk: &Talk) -> Answer {
     let sentence = show::sentence(&loaded.pipeline.name, &checks, tally);
     match common.format {
         Format::Table => show::text(&checks, &sentence, common, talk),
-        Format::Json => show::json(&loaded.pipeline.name, &checks, tally, &sentence),
+        Format::Json => show::json(&loaded.pipeline.name, &checks, tally, &sentence, None),
         Format::Csv => show::csv(&checks),
     }
     Ok(code(tally, doctor.strict))

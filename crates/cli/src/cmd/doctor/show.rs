@@ -108,14 +108,18 @@ fn one(out: &mut String, check: &Check, talk: &Talk) {
 }
 
 /// For programs: one object.
-pub fn json(name: &str, checks: &[Check], tally: Tally, sentence: &str) {
+pub fn json(name: &str, checks: &[Check], tally: Tally, sentence: &str, rows: Option<serde_json::Value>) {
     let check = |check: &Check| {
-        serde_json::json!({
+        let mut object = serde_json::json!({
             "cause": check.cause, "id": check.id, "status": check.status.as_str(), "about": check.about,
             "seen": check.seen, "how": check.how, "can_happen": check.can_happen, "fix": check.fix, "why": check.why,
-        })
+        });
+        if let Some(sure) = check.sure {
+            object["sure"] = sure.as_str().into();
+        }
+        object
     };
-    let object = serde_json::json!({
+    let mut object = serde_json::json!({
         "pipeline": name,
         "checks": checks.iter().map(check).collect::<Vec<_>>(),
         "verdict": sentence,
@@ -124,6 +128,9 @@ pub fn json(name: &str, checks: &[Check], tally: Tally, sentence: &str) {
             "broken": tally.count(Status::Broken), "unknown": tally.count(Status::Unknown),
         },
     });
+    if let Some(rows) = rows {
+        object["rows"] = rows;
+    }
     let _ = std::io::stdout().lock().write_all(format!("{object:#}\n").as_bytes());
 }
 
