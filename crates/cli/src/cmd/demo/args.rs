@@ -15,26 +15,67 @@ pub struct Demo {
     /// What the log and the moments of the kills are drawn from
     #[arg(long, default_value_t = 1, env = "ONCEFLOW_DEMO_SEED")]
     pub seed: u64,
+    /// Break one of the six causes on purpose, have doctor name it, mend it, and run again
+    #[arg(long, value_name = "1…6", value_parser = clap::value_parser!(u8).range(1..=6), env = "ONCEFLOW_DEMO_CAUSE")]
+    pub cause: Option<u8>,
     /// Where log, databases and report go: a new or empty folder (default: one in the folder for temporary files)
     #[arg(long, value_name = "DIR", env = "ONCEFLOW_DEMO_OUT")]
     pub out: Option<PathBuf>,
 }
 
-/// One of the two programs that go wrong. Started by the demo.
+/// A program of the kind that people write. Started by the demo.
 #[derive(ClapArgs, Debug)]
 pub struct Control {
-    /// When it stores its position
+    /// What it does
     #[arg(value_enum)]
-    pub order: Order,
+    pub habit: Habit,
     /// The folder of the demo
     pub folder: PathBuf,
 }
 
-/// When a program stores its position.
+/// When a program stores its position, and how it writes its rows.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Order {
-    /// Behind the rows: what was written is written again.
+pub enum Habit {
+    /// It stores its position behind the rows: what was written is written again.
     After,
     /// Before the rows: what was not written is left out.
     Before,
+    /// Behind the rows, which have a key and are left out where they are there already.
+    Keyed,
+    /// Nowhere: it begins at the start of the log each time.
+    Forgetful,
+    /// Behind the rows of a batch, each of which is a transaction of its own.
+    Piecemeal,
+    /// Behind every fifth batch.
+    Checkpointed,
+    /// In the rows' own transaction, and reads it there at the start.
+    Together,
+}
+
+impl Habit {
+    /// What the program is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::After => "commit-after-write",
+            Self::Before => "commit-before-write",
+            Self::Keyed => "keyed-rows",
+            Self::Forgetful => "from-the-start",
+            Self::Piecemeal => "row-by-row",
+            Self::Checkpointed => "checkpointed",
+            Self::Together => "position-in-transaction",
+        }
+    }
+
+    /// The word by which it is started.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::After => "after",
+            Self::Before => "before",
+            Self::Keyed => "keyed",
+            Self::Forgetful => "forgetful",
+            Self::Piecemeal => "piecemeal",
+            Self::Checkpointed => "checkpointed",
+            Self::Together => "together",
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! One contestant: its process, started, killed by the schedule, started again, until it has read the log to its end.
 
-use super::args::Order;
+use super::args::Habit;
 use super::control::{self, database};
 use super::log::{LINE, cannot};
 use onceflow::Error;
@@ -18,8 +18,8 @@ const STUCK: Duration = Duration::from_secs(60);
 /// Who takes part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Who {
-    /// A program that goes wrong.
-    Control(Order),
+    /// A program of the kind that people write.
+    Control(Habit),
     /// Onceflow.
     Onceflow,
 }
@@ -28,7 +28,7 @@ impl Who {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Control(order) => control::name(order),
+            Self::Control(habit) => habit.name(),
             Self::Onceflow => "onceflow",
         }
     }
@@ -36,7 +36,7 @@ impl Who {
     /// Its database.
     pub fn database(self, folder: &Path) -> PathBuf {
         match self {
-            Self::Control(order) => database(folder, order),
+            Self::Control(habit) => database(folder, habit),
             Self::Onceflow => folder.join("onceflow.db"),
         }
     }
@@ -45,8 +45,7 @@ impl Who {
         let program = std::env::current_exe().map_err(|error| cannot(folder, error))?;
         let mut command = Command::new(&program);
         match self {
-            Self::Control(Order::After) => command.args(["demo-control", "after"]).arg(folder),
-            Self::Control(Order::Before) => command.args(["demo-control", "before"]).arg(folder),
+            Self::Control(habit) => command.args(["demo-control", habit.word()]).arg(folder),
             Self::Onceflow => command.args(["run", "transfers.sql", "--until-caught-up", "--quiet"]),
         };
         let log =
@@ -162,7 +161,7 @@ impl<'a> Sight<'a> {
     fn progress(&mut self) -> u64 {
         let rows = self.number("SELECT max(rowid) FROM transfers").unwrap_or(0);
         match self.who {
-            Who::Control(order) => rows.max(control::done(self.folder, order)),
+            Who::Control(habit) => rows.max(control::done(self.folder, habit, self.database.as_ref())),
             Who::Onceflow => rows,
         }
     }
@@ -171,7 +170,7 @@ impl<'a> Sight<'a> {
         self.database = None;
         let rows = self.number("SELECT count(*) FROM transfers").unwrap_or(0);
         let position = match self.who {
-            Who::Control(order) => control::done(self.folder, order),
+            Who::Control(habit) => control::done(self.folder, habit, self.database.as_ref()),
             Who::Onceflow => {
                 let sql = format!("SELECT sum(next_offset) / {LINE} FROM onceflow_position");
                 self.number(&sql).unwrap_or(0)

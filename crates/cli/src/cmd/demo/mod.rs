@@ -3,7 +3,7 @@
 use super::Answer;
 use crate::args::{Common, Format};
 use crate::talk::{Talk, Tone, grouped};
-use args::{Demo, Order};
+use args::{Demo, Habit};
 use contest::{Course, Who};
 use log::cannot;
 use onceflow::Error;
@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub mod args;
+mod cause;
 mod contest;
 pub mod control;
 mod log;
 mod report;
 
-const CONTESTANTS: [Who; 3] = [Who::Control(Order::After), Who::Control(Order::Before), Who::Onceflow];
+const CONTESTANTS: [Who; 3] = [Who::Control(Habit::After), Who::Control(Habit::Before), Who::Onceflow];
 
 /// The pipeline that Onceflow runs, as anybody would write it.
 const PIPELINE: &str = "-- The demo's pipeline: transfers from files into a SQLite table.
@@ -71,7 +72,10 @@ pub fn run(demo: &Demo, common: &Common, talk: &Talk) -> Answer {
         targets.len(),
         targets.iter().map(|target| grouped(*target)).collect::<Vec<_>>().join(" · ")
     ));
-    let courses = contest(&folder, &targets, demo.rows, talk)?;
+    if let Some(cause) = demo.cause {
+        return cause::run(cause, &cause::Ground { demo, folder: &folder, control, targets: &targets }, common, talk);
+    }
+    let courses = contest(&folder, &CONTESTANTS, &targets, demo.rows, talk)?;
     let totals = courses.iter().map(|course| total(course.who, &folder, demo.rows)).collect::<Result<Vec<_>, _>>()?;
     let audit = audit(&folder)?;
     let end = End { demo, folder: &folder, control, courses: &courses, totals: &totals, audit: &audit };
@@ -112,14 +116,17 @@ fn targets(demo: &Demo) -> Vec<u64> {
     (0..kills).map(draw).collect()
 }
 
-/// Lets all three run side by side, and shows how far they are.
-fn contest(folder: &Path, targets: &[u64], rows: u64, talk: &Talk) -> Result<Vec<Course>, Error> {
-    let shown: [AtomicU64; 3] = Default::default();
+/// Lets all of them run side by side, and shows how far they are.
+fn contest(folder: &Path, who: &[Who], targets: &[u64], rows: u64, talk: &Talk) -> Result<Vec<Course>, Error> {
+    let shown: Vec<AtomicU64> = who.iter().map(|_| AtomicU64::new(0)).collect();
     std::thread::scope(|scope| {
-        let start = |(who, shown): (Who, _)| scope.spawn(move || contest::run(who, folder, targets, shown));
-        let threads: Vec<_> = CONTESTANTS.into_iter().zip(&shown).map(start).collect();
+        let start = |(who, shown): (&Who, _)| {
+            let who = *who;
+            scope.spawn(move || contest::run(who, folder, targets, shown))
+        };
+        let threads: Vec<_> = who.iter().zip(&shown).map(start).collect();
         while threads.iter().any(|thread| !thread.is_finished()) {
-            let each = CONTESTANTS.iter().zip(&shown);
+            let each = who.iter().zip(&shown);
             let each =
                 each.map(|(who, at)| format!("{} {}", who.name(), grouped(at.load(Ordering::Relaxed).min(9 * rows))));
             talk.progress(&each.collect::<Vec<_>>().join("   "));
@@ -159,12 +166,17 @@ fn total(who: Who, folder: &Path, rows: u64) -> Result<Total, Error> {
 
 /// Onceflow's own audit, as anybody would call it.
 fn audit(folder: &Path) -> Result<Value, Error> {
+    ask(folder, &["audit", "transfers.sql", "--limit", "20"])
+}
+
+/// What a command of this program answers, as one object.
+fn ask(folder: &Path, arguments: &[&str]) -> Result<Value, Error> {
     let program = std::env::current_exe().map_err(|error| cannot(folder, error))?;
     let mut command = Command::new(&program);
-    command.args(["audit", "transfers.sql", "--format", "json", "--limit", "20", "--quiet"]).current_dir(folder);
+    command.args(arguments).args(["--format", "json", "--quiet"]).current_dir(folder);
     let output = command.output().map_err(|error| cannot(&program, error))?;
-    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-    serde_json::from_slice(&output.stdout).map_err(|_| cannot(folder, format!("the audit gave no answer: {}", said())))
+    let said = || format!("`onceflow {}` gave no answer: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).map_err(|_| cannot(folder, said()))
 }
 
 /// How it ended.

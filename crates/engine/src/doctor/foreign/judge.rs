@@ -47,8 +47,13 @@ fn safe(known: &Known<'_>) -> Check {
     }
     let fix = format!("{} {}", without_doubles(known), unique_index(known));
     let (seen, why) = ("no unique key", "a record that is written again then meets its own row: ON CONFLICT DO NOTHING");
-    let can = "yes: a record that is written again becomes a second row";
-    ask.warning(seen, can, fix, why)
+    match known.report.summary.repeated {
+        0 => ask.warning(seen, "yes: a record that is written again becomes a second row", fix, why),
+        count => Check {
+            sure: Some(Sure::Certain),
+            ..ask.broken(format!("{seen}, and {count} rows too many"), "yes, it did: certain", fix, why)
+        },
+    }
 }
 
 fn unique_index(known: &Known<'_>) -> String {
