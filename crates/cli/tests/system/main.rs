@@ -13,5 +13,6 @@ mod postgres;
 mod process;
 mod services;
 mod sources;
+mod page;
 mod torture;
 mod trades;

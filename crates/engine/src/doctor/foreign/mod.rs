@@ -146,7 +146,10 @@ pub fn sentence(table: &str, examined: &Examined) -> String {
             super::check::CAUSES[usize::from(check.cause) - 1],
             check.sure.map_or("possible", Sure::as_str)
         ),
-        None => format!("{table}: {counts}; what is missing may not have been written yet."),
+        None if numbers.missing > 0 && numbers.repeated + numbers.changed + numbers.unexpected == 0 => {
+            format!("{table}: {counts}; what is missing may not have been written yet.")
+        }
+        None => format!("{table}: {counts}."),
     }
 }
 
