@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub mod check;
 pub mod foreign;
+mod headroom;
 mod ledger;
 mod machine;
 mod postgres;
@@ -88,6 +89,14 @@ async fn home(pipeline: &Pipeline, branch: &Branch, options: &Options, facts: &m
         }
     };
     drop(witness);
+    if known && home.system() == "SQLite" {
+        let locked = probe::write(home).await;
+        facts.checks.push(sqlite::locked(&about, locked.as_ref()));
+        if locked.is_some() {
+            // The probes would wait for the same lock in vain.
+            return;
+        }
+    }
     if known {
         probe::examine(home, &mut facts.checks).await;
     }

@@ -15,7 +15,8 @@ mod judge;
 
 /// Reset values are what a new session of this role in this database begins with.
 const SETTINGS: &str = "SELECT name::text, reset_val::text FROM pg_catalog.pg_settings WHERE name IN ('synchronous_commit', \
-    'fsync', 'full_page_writes', 'default_transaction_read_only', 'max_prepared_transactions')";
+    'fsync', 'full_page_writes', 'default_transaction_read_only', 'default_transaction_isolation', 'statement_timeout', \
+    'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
 const TRIGGERS: &str = "SELECT t.tgname::text, p.prosrc::text, l.lanname::text, l.lanpltrusted \
     FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
     WHERE t.tgrelid = to_regclass($1) AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY t.tgname";
@@ -30,8 +31,9 @@ const KIND: &str =
 const LEDGER_KIND: &str = "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = 'onceflow' AND c.relkind = 'r' AND c.relpersistence <> 'p' ORDER BY c.relname";
 const RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
-const PREPARED: &str = "SELECT gid::text, extract(epoch FROM clock_timestamp() - prepared)::bigint, owner::text \
-    FROM pg_catalog.pg_prepared_xacts WHERE database = current_database() ORDER BY prepared";
+const PREPARED: &str = "SELECT p.gid::text, extract(epoch FROM clock_timestamp() - p.prepared)::bigint, p.owner::text, \
+    current_setting('max_prepared_transactions') FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_prepared_xacts p \
+    ON p.database = current_database() ORDER BY p.prepared";
 const LONG: &str = "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::bigint, coalesce(application_name, '')::text, \
     coalesce(state, '')::text FROM pg_catalog.pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() \
     AND datname = current_database() AND backend_type = 'client backend' ORDER BY xact_start";

@@ -42,8 +42,8 @@ pub(super) fn examine(factory: &dyn SourceFactory, positions: Option<&[PositionR
     let there: Vec<Partition> = found.into_iter().map(|found| found.partition).collect();
     let missing = rows.iter().map(|row| &row.partition).filter(|partition| !there.contains(partition));
     checks.push(vanished(&about, &missing.map(ToString::to_string).collect::<Vec<_>>()));
-    topics_of(factory, &mut *source, &there, &about, checks);
     let known: Vec<&PositionRow> = rows.iter().filter(|row| there.contains(&row.partition)).collect();
+    topics_of(factory, &mut *source, &there, &known, checks);
     let partitions: Vec<Partition> = known.iter().map(|row| row.partition.clone()).collect();
     let group = factory.group();
     let place = ask(2, "positions", about.clone(), "begin and end of the log beside the ledger's positions");
@@ -56,19 +56,24 @@ pub(super) fn examine(factory: &dyn SourceFactory, positions: Option<&[PositionR
     }
 }
 
-/// What the system says of the topics.
+/// What the system says of the topics, and how long unread records are safe there.
 fn topics_of(
     factory: &dyn SourceFactory,
     source: &mut dyn crate::source::Source,
     there: &[Partition],
-    about: &str,
+    known: &[&PositionRow],
     checks: &mut Vec<Check>,
 ) {
+    let about = factory.describe();
     let mut names: Vec<String> = there.iter().map(|partition| partition.topic.to_string()).collect();
     names.dedup();
     // The ends are asked after the facts: what is produced meanwhile does not look like an open transaction.
     match factory.topics(&names).and_then(|facts| Ok((facts, source.ends(there)?))) {
-        Ok((facts, ends)) => checks.extend(facts.iter().flat_map(|facts| super::topics::judge(facts, &ends))),
+        Ok((facts, ends)) => {
+            checks.extend(facts.iter().flat_map(|facts| super::topics::judge(facts, &ends)));
+            let ask = ask(2, "headroom", about, "the oldest unread record, and the newest ones, read without a group");
+            checks.extend(super::headroom::check(ask, &facts, source, known, &ends));
+        }
         Err(error) => checks.push(ask(2, "topics", about, "describe the topics and their settings").unknown(&error)),
     }
 }

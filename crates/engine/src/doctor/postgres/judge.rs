@@ -8,6 +8,8 @@ use crate::home::desk::Cell;
 const LISTED_MAX: usize = 5;
 /// Clocks may differ by so much before a time in the ledger misleads a reader.
 const SKEW_MS_MAX: i64 = 5_000;
+/// An epoch may take so long, with room for a slow disk.
+const TRANSACTION_MS_MIN: u64 = 60_000;
 /// Dead row versions of a ledger's table from which vacuum does not keep up.
 const DEAD_MIN: i64 = 50_000;
 
@@ -18,6 +20,12 @@ pub(super) fn setting(about: &str, name: &str, value: &str) -> Option<Check> {
         "fsync" => "fsync",
         "full_page_writes" => "full-page-writes",
         "default_transaction_read_only" => "read-only",
+        "default_transaction_isolation" => "isolation",
+        "statement_timeout" => "statement-timeout",
+        "lock_timeout" => "lock-timeout",
+        "idle_in_transaction_session_timeout" => "idle-in-transaction-timeout",
+        "idle_session_timeout" => "idle-session-timeout",
+        "transaction_timeout" => "transaction-timeout",
         _ => return None,
     };
     let ask = ask(3, id, about, SETTINGS);
@@ -47,6 +55,20 @@ pub(super) fn setting(about: &str, name: &str, value: &str) -> Option<Check> {
             "no record is lost, but nothing can be committed",
             "ALTER DATABASE … SET default_transaction_read_only = off;",
             "new sessions may then write",
+        ),
+        ("default_transaction_isolation", _) => {
+            ask.ok(seen, "every transaction of Onceflow says READ COMMITTED itself; the ledger's move guards what it has read")
+        }
+        ("transaction_timeout", limit) if limit.parse().is_ok_and(|ms: u64| ms > 0 && ms < TRANSACTION_MS_MIN) => ask.warning(
+            format!("{seen} ms"),
+            "no record is lost: an epoch that takes longer is rolled back and read again. But it may never get through",
+            "ALTER DATABASE … SET transaction_timeout = 0; -- and ALTER ROLE … RESET transaction_timeout, where the role has it",
+            "an epoch then has the time that it needs; Onceflow bounds its statements itself",
+        ),
+        ("transaction_timeout", _) => ask.ok(seen, "an epoch has the time that it needs"),
+        (name, _) if name.ends_with("_timeout") => ask.ok(
+            seen,
+            "Onceflow's sessions set their own in its place, and a session that was ended is opened anew with a claim",
         ),
         _ => ask.ok(seen, "a commit that was reported is durable, whole, and together with its position"),
     })
@@ -108,15 +130,18 @@ pub(super) fn table_kind(ask: Ask, name: &str, row: Option<&Vec<Cell>>) -> Check
 }
 
 pub(super) fn prepared(ask: Ask, rows: &[Vec<Cell>]) -> Check {
+    let allowed = rows.first().map(|row| text(row, 3)).unwrap_or_default();
+    let rows: Vec<&Vec<Cell>> = rows.iter().filter(|row| !text(row, 0).is_empty()).collect();
     if rows.is_empty() {
-        return ask.ok("no prepared transaction", "Onceflow prepares none: one database, one commit");
+        let seen = format!("no prepared transaction (max_prepared_transactions = {allowed})");
+        return ask.ok(seen, "Onceflow prepares none: one database, one commit");
     }
     let said = rows.iter().take(LISTED_MAX);
     let said = said.map(|row| format!("'{}' of {}, {} s old", text(row, 0), text(row, 2), int(row, 1)));
     ask.warning(
         format!("{} prepared transactions: {}", rows.len(), said.collect::<Vec<_>>().join("; ")),
         "no record is lost, but they hold their locks for ever and keep vacuum from its work",
-        format!("ROLLBACK PREPARED '{}';", text(&rows[0], 0).replace('\'', "''")),
+        format!("ROLLBACK PREPARED '{}';", text(rows[0], 0).replace('\'', "''")),
         "its locks go; ask its owner first, for whoever prepared it may still commit it",
     )
 }
