@@ -19,6 +19,7 @@ pub mod grouping;
 pub mod home;
 pub mod lane;
 pub mod logic;
+mod mounts;
 pub mod pipeline;
 pub mod record;
 pub mod run;

@@ -37,6 +37,7 @@ pub async fn audit(
     progress: &dyn Fn(Progress),
 ) -> Result<Report> {
     let mut report = Report::new(branch.home.describe(), options.limit);
+    report.apart = options.each.as_ref().map(|_| Default::default());
     let mut witness = branch.home.witness().await?;
     let table = &branch.tables[0];
     let forms = columns(&mut *witness, branch).await?;
@@ -78,6 +79,7 @@ pub async fn audit(
     }
     audit.report.read = audit.plan.stretches(&audit.evidence);
     audit.verdicts(&seats, &[]);
+    audit.list(pass + 1, &forms, &changing, &seats).await?;
     audit.report.finish();
     Ok(audit.report)
 }

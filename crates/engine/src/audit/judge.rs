@@ -127,6 +127,9 @@ impl Court<'_> {
             self.report.summary.missing += 1;
             return true;
         }
+        if let Some(apart) = &mut self.report.apart {
+            apart.insert((self.table.target(), origin.name(self.evidence)));
+        }
         false
     }
 

@@ -28,6 +28,7 @@ pub mod evidence;
 pub mod foreign;
 pub mod judge;
 pub mod keyed;
+mod list;
 pub mod marks;
 pub mod merge;
 pub mod plan;
@@ -37,6 +38,7 @@ pub mod reread;
 mod testing;
 mod twice;
 
+pub use list::Listing;
 pub use marks::{Mark, Marks};
 pub use report::{Checked, Finding, Level, RecordName, Report, Stretch, Summary, What};
 
@@ -53,6 +55,8 @@ pub struct Options {
     pub until: Option<Bound>,
     /// A column in which values should not repeat between records.
     pub key: Option<String>,
+    /// Who is told of each record whose row is as it should be, at level 3; the source is read once more for it.
+    pub each: Option<Listing>,
 }
 
 /// How far an audit is.
@@ -76,6 +80,7 @@ pub async fn audit(
     progress: &dyn Fn(Progress),
 ) -> Result<Report> {
     let mut report = Report::new(branch.home.describe(), options.limit);
+    report.apart = options.each.as_ref().map(|_| Default::default());
     let key = options.key.as_deref().map(|name| key_column(branch, name)).transpose()?.flatten();
     let mut witness = branch.home.witness().await?;
     let Some(evidence) = evidence::read(&mut *witness, &pipeline.name).await? else {
@@ -244,7 +249,20 @@ impl Audit<'_> {
         }
         self.report.read = self.plan.stretches(&self.evidence);
         self.verdicts(&seats, &again);
-        Ok(())
+        self.list(pass + 1, &forms, &changing, &seats).await
+    }
+
+    /// Reads the sources once more, and lists every record about whose rows nothing was found.
+    async fn list(&mut self, pass: u32, forms: &[Vec<Form>], changing: &[Vec<bool>], judged: &[Seat]) -> Result<()> {
+        let Some(listing) = &self.options.each else { return Ok(()) };
+        let mut tables: Vec<usize> = judged.iter().map(|seat| seat.table).collect();
+        tables.dedup();
+        let seat = |table: usize| {
+            let judge = Box::new(list::Lister(listing.clone()));
+            Seat { table, judge, excuses: Excuses::default(), open: true }
+        };
+        let mut seats: Vec<Seat> = tables.into_iter().map(seat).collect();
+        self.pass(pass, forms, changing, &mut seats, None).await
     }
 
     /// What the sources still have, and whether they are the ones that the ledger knows.

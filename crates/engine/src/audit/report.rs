@@ -5,7 +5,7 @@
 
 use super::marks::{Mark, Marks};
 use onceflow_core::Partition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How deep an audit looks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -207,6 +207,8 @@ pub struct Report {
     /// How many records the source does not hold any more.
     pub gone_records: u64,
     limit: usize,
+    /// Records whose row in a table is not as it should be, where each record is listed afterwards.
+    pub(super) apart: Option<BTreeSet<(String, RecordName)>>,
 }
 
 /// Findings of one kind are kept up to so many whatever the limit, so that a kind is never crowded out by another.
@@ -227,6 +229,9 @@ impl Report {
     pub fn find(&mut self, finding: Finding) {
         let count = self.found.entry(finding.what).or_default();
         *count += 1;
+        if let (Some(apart), Some(table), Some(record)) = (&mut self.apart, &finding.table, &finding.record) {
+            apart.insert((table.clone(), record.clone()));
+        }
         if let Some(record) = &finding.record {
             self.marks.add(&record.partition, record.offset, Mark::of(finding.what));
         }

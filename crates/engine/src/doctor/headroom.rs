@@ -125,7 +125,8 @@ fn measure(source: &mut dyn Source, row: &PositionRow, end: u64) -> Result<Measu
         let first = sample(source, row, row.next.get(), end, 1)?;
         measured.age = first.first().map_or(0, |(at, _)| (now() - at).max(0));
     }
-    let newest = sample(source, row, end.saturating_sub(SAMPLE).max(row_begin(source, row)?), end, SAMPLE)?;
+    let begin = row_begin(source, row)?;
+    let newest = sample(source, row, end.saturating_sub(SAMPLE).max(begin), end, SAMPLE)?;
     if let (Some((first, _)), Some((last, _)), 2..) = (newest.first(), newest.last(), newest.len()) {
         // Idle time since the newest record is part of the present rate.
         let span = (now().max(*last) - first).max(1) as f64;

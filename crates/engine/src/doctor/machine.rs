@@ -1,6 +1,7 @@
 //! The machine that doctor runs on: file descriptors, disk space, its clock.
 
 use super::check::{Check, ask};
+use crate::mounts;
 use std::path::Path;
 use std::process::Command;
 
@@ -56,32 +57,18 @@ fn disk_of(folder: &str, free_kib: u64) -> Check {
 
 /// File systems that keep nothing when the machine goes down.
 const VOLATILE: [&str; 2] = ["tmpfs", "ramfs"];
-/// The beginnings of the names of those that are on another machine: locks and syncing are what that machine makes of them.
-const REMOTE: [&str; 7] = ["nfs", "cifs", "smb", "9p", "fuse", "ceph", "gluster"];
-
 /// On what kind of file system a database is, and whether it can be synced; nothing where the system does not tell.
 pub(super) fn durable(path: &Path) -> Option<Check> {
     let folder = path.parent()?.canonicalize().ok()?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let kind = kind_of(&mounts, &folder)?;
+    let kind = mounts::file_system(&folder)?;
     // Syncing what is there changes nothing.
     let began = std::time::Instant::now();
     let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
     Some(durable_of(&path.display().to_string(), &kind, synced.map(|()| began.elapsed().as_millis())))
 }
 
-/// The type of the file system of a folder: that of the longest mount point above it, the last one where there are several.
-fn kind_of(mounts: &str, folder: &Path) -> Option<String> {
-    let mount = |line: &str| {
-        let (before, after) = line.split_once(" - ")?;
-        let point = before.split(' ').nth(4)?.replace("\\040", " ");
-        folder.starts_with(&point).then(|| (point.len(), after.split(' ').next().unwrap_or_default().to_owned()))
-    };
-    mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
-}
-
 fn durable_of(path: &str, kind: &str, synced: std::io::Result<u128>) -> Check {
-    let ask = ask(3, "disk-durable", path, "/proc/self/mountinfo; fsync of the file as it is");
+    let ask = ask(3, "disk-durable", path, "/proc/self/mounts; fsync of the file as it is");
     let millis = match synced {
         Ok(millis) => millis,
         Err(error) => {
@@ -98,14 +85,6 @@ fn durable_of(path: &str, kind: &str, synced: std::io::Result<u128>) -> Check {
         let (can, fix) = ("no record is repeated, but a restart of the machine loses rows and ledger together", "move the file to a disk");
         return ask.warning(seen, can, fix, "what is on a disk is there after a restart");
     }
-    if REMOTE.iter().any(|name| kind.starts_with(name)) {
-        return ask.warning(
-            seen,
-            "perhaps: SQLite needs locks and syncing that not every network file system keeps",
-            "move the file to a local disk, or write into PostgreSQL",
-            "locks and fsync of a local disk are the kernel's own",
-        );
-    }
     ask.ok(seen, "a commit is on the disk before it is reported, as far as the disk tells the truth")
 }
 
@@ -121,17 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn the_file_system_is_that_of_the_nearest_mount() {
-        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /mnt/my\\040disk rw,nosuid shared:1 - nfs4 host:/ rw\n\
-                      3 1 0:6 / /run rw - tmpfs tmpfs rw\n";
-        for (folder, kind) in [("/var/lib", "ext4"), ("/mnt/my disk/a", "nfs4"), ("/run/x", "tmpfs"), ("/runner", "ext4")] {
-            assert_eq!(kind_of(mounts, Path::new(folder)).as_deref(), Some(kind), "{folder}");
-        }
-    }
-
-    #[test]
-    fn memory_and_other_machines_are_a_warning_and_no_sync_is_a_fault() {
-        for (kind, status) in [("ext4", Status::Ok), ("tmpfs", Status::Warning), ("nfs4", Status::Warning), ("fuse.sshfs", Status::Warning)] {
+    fn memory_is_a_warning_and_no_sync_is_a_fault() {
+        for (kind, status) in [("ext4", Status::Ok), ("tmpfs", Status::Warning)] {
             assert_eq!(durable_of("f", kind, Ok(1)).status, status, "{kind}");
         }
         assert_eq!(durable_of("f", "ext4", Err(std::io::Error::other("I/O error"))).status, Status::Broken);

@@ -55,38 +55,12 @@ pub(super) fn locked(about: &str, error: Option<&Error>) -> Check {
     let Some(error) = error else {
         return ask.ok("the lock for writing is free", "nobody keeps a commit waiting");
     };
-    let holders = holders(path);
-    let who = if holders.is_empty() { String::new() } else { format!(" by process {}", holders.join(", ")) };
     ask.warning(
-        format!("the file is locked for writing{who}: {}", error.message()),
+        format!("{}; {}", error.message(), error.notes().join("; ")),
         "no record is lost, but nothing can be committed until the lock goes; a running pipeline holds it for moments only",
-        match holders.first() {
-            Some(pid) => format!("ps -fp {pid}; then let it end its transaction, or end it"),
-            None => format!("fuser -v '{path}' '{path}-shm'"),
-        },
+        format!("fuser -v '{path}' '{path}-shm'; then let that process end its transaction, or end it"),
         "SQLite has one writer at a time; the lock goes with the transaction or the process that holds it",
     )
-}
-
-/// The processes that hold the lock, where the system tells: it is on a byte of the shared memory's file.
-fn holders(path: &str) -> Vec<String> {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(shared) = std::fs::metadata(format!("{path}-shm")) else { return Vec::new() };
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let mut found: Vec<String> = locks.lines().filter_map(|line| holder(line, shared.ino())).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-/// The process of a line of `/proc/locks`, where it holds the lock for writing of a file.
-fn holder(line: &str, inode: u64) -> Option<String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let at = words.iter().position(|word| *word == "WRITE")?;
-    let (pid, file) = (words.get(at + 1)?, words.get(at + 2)?);
-    // SQLite's lock for writing in WAL mode is byte 120.
-    let covers = words.get(at + 3)?.parse::<u64>().ok()? <= 120;
-    (file.rsplit(':').next()?.parse::<u64>().ok()? == inode && covers && !words.contains(&"->")).then(|| (*pid).to_owned())
 }
 
 async fn target(witness: &mut dyn Witness, table: &TableSpec, exists: bool, checks: &mut Vec<Check>) -> Result<()> {
@@ -219,15 +193,6 @@ mod tests {
         assert!(trigger("a".to_owned(), ignoring).outside.is_some());
         let writing = "CREATE TRIGGER a AFTER INSERT ON t BEGIN INSERT INTO log VALUES (1); END";
         assert!(trigger("a".to_owned(), writing).outside.is_none());
-    }
-
-    #[test]
-    fn whoever_holds_the_lock_is_named() {
-        let line = "1: POSIX  ADVISORY  WRITE 4711 08:01:99 120 120";
-        assert_eq!(holder(line, 99).as_deref(), Some("4711"));
-        assert_eq!(holder(line, 98), None);
-        assert_eq!(holder("2: POSIX  ADVISORY  READ 4711 08:01:99 124 124", 99), None);
-        assert_eq!(holder("1: -> POSIX  ADVISORY  WRITE 4711 08:01:99 120 120", 99), None);
     }
 
     #[test]

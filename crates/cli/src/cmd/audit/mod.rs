@@ -6,13 +6,14 @@ use crate::load;
 use crate::talk::{Talk, grouped};
 use args::Audit;
 use onceflow::audit::plan::Bound;
-use onceflow::audit::{Level, Options, Progress, Report};
+use onceflow::audit::{Level, Listing, Options, Progress, Report};
 use onceflow::run::on_this_thread;
 use onceflow::{Error, codes};
 use onceflow_sql::CompileOptions;
 use std::cell::Cell;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub mod args;
@@ -94,6 +95,7 @@ fn options(audit: &Audit, common: &Common) -> Result<Options, Error> {
         since: audit.since.as_deref().map(bound).transpose()?,
         until: audit.until.as_deref().map(bound).transpose()?,
         key: audit.key.clone(),
+        each: audit.combined.then(|| Listing(Arc::new(show::right))),
     })
 }
 

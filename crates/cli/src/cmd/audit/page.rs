@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn options() -> Options {
-        Options { level: Level::Rows, limit: 5, since: None, until: None, key: None }
+        Options { level: Level::Rows, limit: 5, since: None, until: None, key: None, each: None }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::args::{Common, Format};
 use crate::table::Table;
 use crate::talk::{Talk, Tone, counted, grouped};
-use onceflow::audit::{Finding, Level, Options, Report, Summary, What};
+use onceflow::audit::{Finding, Level, Options, RecordName, Report, Summary, What};
 use onceflow::home::desk::Cell;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -115,7 +115,13 @@ fn findings(reports: &[Report]) -> Table {
     Table::of(&["kind", "table", "topic", "partition", "offset", "times", "row", "said"], rows.collect())
 }
 
-/// rclone's lines: one for each finding, one for all rows that are as they should be.
+/// rclone's line for a record whose row is as it should be. Written at once: there may be many of them.
+pub fn right(table: &str, record: &RecordName) {
+    // A closed stdout ends the printing without a word, as users of `head` expect.
+    let _ = writeln!(std::io::stdout().lock(), "= {table} {} {}", record.partition, record.offset);
+}
+
+/// rclone's lines for what was found. Those of the records that are as they should be stand before them.
 fn lines(reports: &[Report]) -> String {
     let mut out = String::new();
     for report in reports {
@@ -133,7 +139,6 @@ fn lines(reports: &[Report]) -> String {
         for said in &report.unchecked {
             out += &format!("! {said}\n");
         }
-        out += &format!("= {}\n", counted(report.summary.once, "row"));
     }
     out
 }

@@ -5,7 +5,7 @@
 
 use super::args::{Demo, Habit};
 use super::contest::{Who, look_again_in};
-use super::log::{FILES, cannot};
+use super::log::cannot;
 use super::{Answer, Total, ask, audit, contest, total};
 use crate::args::{Common, Format};
 use crate::talk::{Talk, Tone, grouped};
@@ -333,7 +333,7 @@ mod tests {
             one(right[1], Some(said(4, broken))),
             one(right[2], None),
         ];
-        End { cause: 4, lesson: lesson(4), all, audit: json!({"verdict": audit}), kills: usize::try_from(FILES).unwrap_or(4) }
+        End { cause: 4, lesson: lesson(4), all, audit: json!({"verdict": audit}), kills: 4 }
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl<'a> Program<'a> {
             }
             let conflict = if self.habit == Habit::Keyed { " ON CONFLICT DO NOTHING" } else { "" };
             let mut statement =
-                self.database.prepare_cached(&format!("INSERT INTO transfers VALUES (?1, ?2, ?3){conflict}"))?;
+                self.database.prepare(&format!("INSERT INTO transfers VALUES (?1, ?2, ?3){conflict}"))?;
             for row in batch {
                 statement.execute(*row)?;
             }

@@ -55,7 +55,7 @@ pub fn examine(
     progress: &dyn Fn(Progress),
 ) -> Result<Examined> {
     let options =
-        audit::Options { level: Level::Rows, limit: FINDINGS_MAX, since: None, until: None, key: None };
+        audit::Options { level: Level::Rows, limit: FINDINGS_MAX, since: None, until: None, key: None, each: None };
     // Before the table is read: what is in it then was done before, or while the positions were looked at.
     let group = group.map(|group| positions(branch, group)).transpose();
     let report = on_this_thread(audit::foreign::audit(pipeline, branch, foreign, &options, progress))??;

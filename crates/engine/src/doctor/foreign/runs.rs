@@ -39,11 +39,6 @@ impl Logs {
         Self { ranges, near }
     }
 
-    /// The offset behind a log's last record.
-    pub(super) fn end(&self, partition: &Partition) -> Option<u64> {
-        self.ranges.get(partition).map(|(_, to)| *to)
-    }
-
     /// The partitions with their ranges.
     pub(super) fn each(&self) -> impl Iterator<Item = (&Partition, (u64, u64))> {
         self.ranges.iter().map(|(partition, range)| (partition, *range))
@@ -74,7 +69,7 @@ impl Logs {
         }
         for run in &mut runs {
             if let Some((from, to)) = self.ranges.get(&run.partition) {
-                run.first = run.from <= from + self.near - 1;
+                run.first = run.from < from + self.near;
                 run.end = run.last + self.near >= *to;
             }
         }

@@ -3,6 +3,7 @@
 use super::fault;
 use crate::codes;
 use crate::error::{Error, Result};
+use crate::mounts;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,9 +132,8 @@ impl Location {
     }
 
     fn check_file_system(&self, folder: &Path) -> Result<()> {
-        let Ok(mounts) = std::fs::read_to_string("/proc/self/mounts") else { return Ok(()) };
-        match file_system(&mounts, folder) {
-            Some(kind) if NETWORK_FILE_SYSTEMS.contains(&kind) => {
+        match mounts::file_system(folder) {
+            Some(kind) if NETWORK_FILE_SYSTEMS.contains(&kind.as_str()) => {
                 let shown = self.path.display();
                 let message = format!("the database {shown} is on a network file system ({kind})");
                 Err(Error::config(codes::OF0809, message)
@@ -223,17 +223,6 @@ fn resolved(path: &Path) -> PathBuf {
     folder.canonicalize().map_or_else(|_| path.to_owned(), |folder| folder.join(name))
 }
 
-/// The type of the file system that a folder is on, by the longest mount point that holds it.
-fn file_system<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
-    let mounted = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        let point = words.next()?.replace("\\040", " ");
-        let kind = words.next()?;
-        folder.starts_with(&point).then_some((point.len(), kind))
-    });
-    mounted.max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,15 +246,6 @@ mod tests {
                 (Err(error), Err(why)) => assert!(error.message().contains(why), "{url}: {error}"),
                 (got, _) => panic!("{url}: {got:?}"),
             }
-        }
-    }
-
-    #[test]
-    fn the_longest_mount_point_says_which_file_system_it_is() {
-        let mounts = "/dev/sda / ext4 rw 0 0\nserver:/x /data nfs4 rw 0 0\ntmpfs /data/fast tmpfs rw 0 0\n";
-        for (folder, kind) in [("/home", "ext4"), ("/data/a", "nfs4"), ("/data/fast/x", "tmpfs"), ("/database", "ext4")]
-        {
-            assert_eq!(file_system(mounts, Path::new(folder)), Some(kind), "{folder}");
         }
     }
 

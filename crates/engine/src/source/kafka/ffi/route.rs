@@ -36,7 +36,7 @@ pub(super) fn install(native: &NativeClientConfig) {
 /// librdkafka's contract: `socket` is open, `address` points to `length` bytes of a socket address.
 unsafe extern "C" fn connect(
     socket: c_int,
-    address: *const sys::sockaddr,
+    address: *const libc::sockaddr,
     length: c_int,
     _: *const c_char,
     _: *mut c_void,
@@ -51,7 +51,7 @@ unsafe extern "C" fn connect(
 ///
 /// # Safety
 /// `address` points to `length` bytes.
-unsafe fn target(address: *const sys::sockaddr, length: c_int) -> io::Result<SocketAddr> {
+unsafe fn target(address: *const libc::sockaddr, length: c_int) -> io::Result<SocketAddr> {
     let length = usize::try_from(length).unwrap_or_default();
     let unknown = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
     if address.is_null() || length < size_of::<libc::sockaddr_in>() {
