@@ -6,7 +6,12 @@
 
 use crate::number::hexadecimal;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+
+/// Bytes before a record's key: offset, timestamp, lengths, and one that is 0.
+const HEAD: usize = 34;
+/// Larger records are hashed where they are.
+const PIECE_MAX: usize = 4_096;
 
 /// The hash of one record: offset, timestamp, key, value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -26,23 +31,59 @@ impl Fingerprint {
     /// The fingerprint of a record. An absent key or value differs from an empty one. `timestamp` is in milliseconds since
     /// 1970-01-01T00:00:00Z, `None` where the source has none.
     pub fn of_record(offset: u64, timestamp: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
-        let mut head = [0_u8; 34];
-        head[..8].copy_from_slice(&offset.to_le_bytes());
-        head[8] = u8::from(timestamp.is_some());
-        head[9..17].copy_from_slice(&timestamp.unwrap_or(0).to_le_bytes());
-        let lengths = [key, value].map(|part| part.map_or(u64::MAX, |bytes| bytes.len() as u64));
-        head[17..25].copy_from_slice(&lengths[0].to_le_bytes());
-        head[25..33].copy_from_slice(&lengths[1].to_le_bytes());
-        let mut hash = Xxh3Default::new();
-        hash.update(&head);
-        hash.update(key.unwrap_or_default());
-        hash.update(value.unwrap_or_default());
-        Self(hash.digest128())
+        let head = head(offset, timestamp, key.map(<[u8]>::len), value.map(<[u8]>::len));
+        Self(hash(&[&head, key.unwrap_or_default(), value.unwrap_or_default()]))
     }
 
     /// Reads the 32 hexadecimal digits that [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         hexadecimal(text).map(Self)
+    }
+}
+
+/// What stands before a record's key.
+fn head(offset: u64, timestamp: Option<i64>, key: Option<usize>, value: Option<usize>) -> [u8; HEAD] {
+    let mut head = [0_u8; HEAD];
+    head[..8].copy_from_slice(&offset.to_le_bytes());
+    head[8] = u8::from(timestamp.is_some());
+    head[9..17].copy_from_slice(&timestamp.unwrap_or(0).to_le_bytes());
+    let lengths = [key, value].map(|part| part.map_or(u64::MAX, |length| length as u64));
+    head[17..25].copy_from_slice(&lengths[0].to_le_bytes());
+    head[25..33].copy_from_slice(&lengths[1].to_le_bytes());
+    head
+}
+
+fn hash(pieces: &[&[u8]]) -> u128 {
+    let mut hash = Xxh3Default::new();
+    pieces.iter().for_each(|piece| hash.update(piece));
+    hash.digest128()
+}
+
+/// Fingerprints of many records, with room that is used again: what is laid out in one piece is hashed in less than half of the time.
+#[derive(Clone, Debug, Default)]
+pub struct Fingerprints {
+    piece: Vec<u8>,
+}
+
+impl Fingerprints {
+    /// The fingerprint of a record as [`Fingerprint::of_record`] gives it, where key and value stand one behind the other in
+    /// `content`: `key` and `value` are their lengths, `None` where one is absent.
+    pub fn of(
+        &mut self,
+        offset: u64,
+        timestamp: Option<i64>,
+        key: Option<usize>,
+        value: Option<usize>,
+        content: &[u8],
+    ) -> Fingerprint {
+        let head = head(offset, timestamp, key, value);
+        if content.len() > PIECE_MAX {
+            return Fingerprint(hash(&[&head, content]));
+        }
+        self.piece.clear();
+        self.piece.extend_from_slice(&head);
+        self.piece.extend_from_slice(content);
+        Fingerprint(xxh3_128(&self.piece))
     }
 }
 
@@ -99,5 +140,26 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_one_fingerprint_however_it_is_laid_out() {
+        let bytes: Vec<u8> = (0..9_000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1] ^ 0x5a).collect();
+        let mut fingerprints = Fingerprints::default();
+        for end in (0..700).chain([4_095, 4_096, 4_097, 9_000]) {
+            let content = &bytes[..end];
+            let (key, value) = content.split_at(end / 3);
+            for (key, value) in [(Some(key), Some(value)), (None, Some(content)), (Some(content), None)] {
+                let lengths = (key.map(<[u8]>::len), value.map(<[u8]>::len));
+                let one = fingerprints.of(7, Some(5), lengths.0, lengths.1, content);
+                assert_eq!(one, Fingerprint::of_record(7, Some(5), key, value), "{end}");
+            }
+        }
+        assert_eq!(fingerprints.of(7, None, None, None, &[]), Fingerprint::of_record(7, None, None, None));
     }
 }

@@ -17,7 +17,7 @@ pub mod outcome;
 
 pub use chain::{ChainHash, Seal};
 pub use counts::{Counts, TableTotal};
-pub use digest::{Digest, Fingerprint};
+pub use digest::{Digest, Fingerprint, Fingerprints};
 pub use identity::{Partition, PipelineId, ShardId, SourceIdentity};
 pub use ledger::{
     Advance, ClaimDecision, Committed, Consumed, Held, Ledger, PositionRow, Seen, ShardMove, ShardRow, Step, Tail,

@@ -3,7 +3,7 @@
 //! Only with the feature `bench-switches`; otherwise the question is answered at compile time, and always with no.
 //! A program that leaves one of these out is not Onceflow, and says so when it starts.
 
-/// What can be left out. [`VARIABLE`] holds one of [`NAMES`].
+/// What can be left out. [`VARIABLE`] holds some of [`NAMES`], with commas between.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Part {
     /// The ledger's move and the commit row.
@@ -26,7 +26,7 @@ pub use chosen::{NAMES, VARIABLE, left_out};
 
 #[cfg(feature = "bench-switches")]
 pub(crate) fn without(part: Part) -> bool {
-    chosen::part() == Some(part)
+    chosen::is_left_out(part)
 }
 
 #[cfg(feature = "bench-switches")]
@@ -42,16 +42,21 @@ mod chosen {
 
     static CHOSEN: LazyLock<Option<String>> =
         LazyLock::new(|| std::env::var(VARIABLE).ok().filter(|name| !name.is_empty()));
+    static PARTS_LEFT_OUT: LazyLock<[bool; 3]> = LazyLock::new(|| NAMES.map(|name| names().any(|known| known == name)));
 
-    /// What the environment asks to be left out; `Err` where nothing has that name.
-    pub fn left_out() -> Result<Option<&'static str>, String> {
-        let Some(name) = CHOSEN.as_deref() else { return Ok(None) };
-        let known = NAMES.into_iter().find(|known| *known == name);
-        known.map(Some).ok_or_else(|| format!("{VARIABLE} is '{name}' and should be one of {}", NAMES.join(", ")))
+    fn names() -> impl Iterator<Item = &'static str> {
+        CHOSEN.as_deref().into_iter().flat_map(|names| names.split(','))
     }
 
-    pub(super) fn part() -> Option<Part> {
-        let name = CHOSEN.as_deref()?;
-        NAMES.iter().position(|known| *known == name).map(|at| PARTS[at])
+    /// What the environment asks to be left out; `Err` where nothing has such a name.
+    pub fn left_out() -> Result<Option<&'static str>, String> {
+        match names().find(|name| !NAMES.contains(name)) {
+            Some(name) => Err(format!("{VARIABLE} names '{name}' and should name some of {}", NAMES.join(", "))),
+            None => Ok(CHOSEN.as_deref()),
+        }
+    }
+
+    pub(super) fn is_left_out(part: Part) -> bool {
+        PARTS.iter().position(|known| *known == part).is_some_and(|at| PARTS_LEFT_OUT[at])
     }
 }

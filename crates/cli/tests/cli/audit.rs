@@ -83,7 +83,9 @@ fn a_healthy_pipeline_is_clean_at_every_level() {
     let people = sandbox.run(&["audit", "p.sql"]);
     assert!(people.stdout.contains("clean: 501 records, each took effect once"), "{}", people.stdout);
     let combined = sandbox.run(&["audit", "p.sql", "--combined"]);
-    assert_eq!(combined.stdout, format!("= {ONCE} rows\n"));
+    // A line for each record and table: 450 rows of `log`, and each of the 500 records in the three others.
+    assert_eq!(combined.stdout.lines().filter(|line| line.starts_with("= ")).count(), 450 + 3 * 500, "{}", combined.stdout);
+    assert_eq!(combined.stdout.lines().count(), 450 + 3 * 500);
 }
 
 #[test]
@@ -267,4 +269,43 @@ fn an_audit_writes_nothing_and_says_where_there_is_nothing_to_audit() {
     sandbox.write("print.sql", &print);
     let ran = sandbox.run(&["audit", "print.sql"]);
     assert!(ran.code == 2 && ran.stderr.contains("OF0120"), "{}", ran.stderr);
+}
+
+#[test]
+fn every_record_has_its_line_and_those_with_a_finding_another_one() {
+    let sandbox = ran();
+    change(&sandbox, "DELETE FROM log WHERE id IN (77, 78); INSERT INTO log VALUES (999, 'x', 1, NULL, NULL)");
+    let ran = sandbox.run(&["audit", "p.sql", "--combined"]);
+    let count = |sign: &str| ran.stdout.lines().filter(|line| line.starts_with(sign)).count();
+    assert_eq!((ran.code, count("= "), count("- "), count("+ ")), (1, 448 + 3 * 500, 2, 1), "{}", ran.stderr);
+}
+
+#[test]
+fn a_report_is_one_page_with_everything_and_a_place_that_cannot_be_written_is_told_first() {
+    let sandbox = ran();
+    change(&sandbox, "DELETE FROM log WHERE id = 77");
+    let ran = sandbox.run(&["audit", "p.sql", "--html", "report.html"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let page = std::fs::read_to_string(sandbox.path().join("report.html")).expect("it was written");
+    for word in ["1 finding", "missing in log", "in/a.jsonl", "class=\"bad\"", "class=\"much\"", "onceflow audit p.sql"] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    let ran = sandbox.run(&["audit", "p.sql", "--html", "nowhere/report.html"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("OF0126"), "{}", ran.stderr);
+    let ran = sandbox.run(&["audit", "p.sql", "--level", "1", "--html", "ledger.html"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn a_table_that_something_else_writes_is_compared_with_files() {
+    let sandbox = Sandbox::new(&[("in/a.csv", "1,x,10\n2,y,20\n3,z,30\n")]);
+    change(&sandbox, "CREATE TABLE t (id INTEGER, amount INTEGER); INSERT INTO t VALUES (1, 10), (2, 20), (2, 20)");
+    let map = ["--home", "sqlite:out.db", "--table", "t", "--map", "id=n, amount=a", "--format", "json"];
+    let csv = ["--files", "in/*.csv", "--input-format", "csv", "--fields", "n,name,a"];
+    let ran = sandbox.run(&[&["audit"], csv.as_slice(), map.as_slice()].concat());
+    let value: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
+    assert_eq!((ran.code, numbers(&value)), (1, [2, 1, 1, 0, 0, 0]), "{value:#}");
+    let ran = sandbox.run(&[&["audit", "--files", "in/*.csv", "--input-format", "csv"], map.as_slice()].concat());
+    assert!(ran.code == 2 && ran.stderr.contains("--fields"), "{}", ran.stderr);
 }

@@ -160,3 +160,48 @@ fn a_target_that_keeps_no_ledger_is_at_least_once() {
     assert_eq!(ran.code, 1, "{object:#}");
     assert_eq!(check(&object, "target-is-home").0, "broken");
 }
+
+#[test]
+fn a_lock_that_another_process_holds_is_named_and_goes_with_it() {
+    let sandbox = run();
+    let other = rusqlite::Connection::open(sandbox.path().join("out.db")).expect("it is a database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let (ran, object) = doctor(&sandbox, &["--strict"]);
+    let (status, seen) = check(&object, "write-lock");
+    assert_eq!((ran.code, status), (1, "warning"), "{object:#}");
+    assert!(seen.contains(&std::process::id().to_string()), "{seen}");
+    other.execute_batch("ROLLBACK").expect("it is open");
+    let (ran, object) = doctor(&sandbox, &[]);
+    assert_eq!((ran.code, check(&object, "write-lock").0), (0, "ok"), "{object:#}");
+}
+
+#[test]
+fn a_database_in_memory_of_the_machine_is_a_warning() {
+    let shared = std::path::Path::new("/dev/shm");
+    let Ok(folder) = tempfile::tempdir_in(shared) else {
+        println!("not run: /dev/shm cannot be written");
+        return;
+    };
+    let sandbox = run();
+    let moved = folder.path().join("out.db");
+    let text = PIPELINE.replace("sqlite:out.db", &format!("sqlite:{}", moved.display()));
+    sandbox.write("p.sql", &text);
+    assert_eq!(sandbox.run(&["run", "p.sql"]).code, 0);
+    let (_, object) = doctor(&sandbox, &[]);
+    let (status, seen) = check(&object, "disk-durable");
+    assert_eq!(status, "warning", "{object:#}");
+    assert!(seen.contains("tmpfs"), "{seen}");
+}
+
+#[test]
+fn few_descriptors_are_named() {
+    let sandbox = run();
+    let program = env!("CARGO_BIN_EXE_onceflow");
+    let limited = |files: &str| {
+        let script = format!("ulimit -n {files}; exec '{program}' doctor p.sql --format json");
+        let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(sandbox.path()).output();
+        let object: Value = serde_json::from_slice(&output.expect("there is a shell").stdout).expect("it is JSON");
+        check(&object, "file-descriptors").0.to_owned()
+    };
+    assert_eq!((limited("256"), limited("2048")), ("warning".to_owned(), "ok".to_owned()));
+}

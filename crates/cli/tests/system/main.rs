@@ -13,6 +13,7 @@ mod postgres;
 mod process;
 mod services;
 mod sources;
+mod stranger;
 mod page;
 mod torture;
 mod trades;

@@ -113,11 +113,10 @@ fn consumed(batch: &Batch) -> Consumed {
     }
     let mut digest = Digest::EMPTY;
     let mut tail = None;
-    for record in batch.records.iter() {
-        let fingerprint = record.fingerprint();
+    batch.records.fingerprints(|offset, fingerprint| {
         digest.add(fingerprint.get());
-        tail = Some(onceflow_core::Tail { offset: record.offset, fingerprint });
-    }
+        tail = Some(onceflow_core::Tail { offset, fingerprint });
+    });
     Consumed { partition: batch.partition.clone(), span: batch.span, digest, leader_epoch: batch.leader_epoch, tail }
 }
 
