@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn the_longest_mount_point_says_which_file_system_it_is() {
-        let mounts = "/dev/sda / ext4 rw 0 0\nserver:/x /my\\040data nfs4 rw 0 0\ntmpfs /my\\040data/fast tmpfs rw 0 0\n";
+        let mounts =
+            "/dev/sda / ext4 rw 0 0\nserver:/x /my\\040data nfs4 rw 0 0\ntmpfs /my\\040data/fast tmpfs rw 0 0\n";
         for (folder, kind) in
             [("/home", "ext4"), ("/my data/a", "nfs4"), ("/my data/fast/x", "tmpfs"), ("/my database", "ext4")]
         {

@@ -138,7 +138,9 @@ INSERT INTO target SELECT {} FROM records;
         used.sort_unstable();
         used.dedup();
         match (self.input_format, &self.fields) {
-            (InputFormat::Csv, None) => Err(unclear("CSV has no names: --fields has to give them, in their order".to_owned())),
+            (InputFormat::Csv, None) => {
+                Err(unclear("CSV has no names: --fields has to give them, in their order".to_owned()))
+            }
             (InputFormat::Csv, Some(fields)) => {
                 let fields = named(fields);
                 match used.iter().find(|field| !fields.contains(field)) {
@@ -174,12 +176,14 @@ INSERT INTO target SELECT {} FROM records;
         );
         if let Some(time) = &self.until_time {
             let at = onceflow::audit::evidence::microseconds(time).map(|micros| micros.div_euclid(1_000));
-            let at = at.ok_or_else(|| unclear(format!("--until-time '{time}' is no time, such as 2026-01-31T12:00:00Z")))?;
+            let at =
+                at.ok_or_else(|| unclear(format!("--until-time '{time}' is no time, such as 2026-01-31T12:00:00Z")))?;
             options += &format!(", 'scan.bounded.mode' = 'timestamp', 'scan.bounded.timestamp-millis' = '{at}'");
         }
         for property in &self.property {
-            let (name, value) =
-                property.split_once('=').ok_or_else(|| unclear(format!("--property '{property}' is not NAME=VALUE")))?;
+            let (name, value) = property
+                .split_once('=')
+                .ok_or_else(|| unclear(format!("--property '{property}' is not NAME=VALUE")))?;
             options += &format!(", 'properties.{}' = '{}'", text_of(name), text_of(value));
         }
         Ok(options)

@@ -84,7 +84,12 @@ fn a_healthy_pipeline_is_clean_at_every_level() {
     assert!(people.stdout.contains("clean: 501 records, each took effect once"), "{}", people.stdout);
     let combined = sandbox.run(&["audit", "p.sql", "--combined"]);
     // A line for each record and table: 450 rows of `log`, and each of the 500 records in the three others.
-    assert_eq!(combined.stdout.lines().filter(|line| line.starts_with("= ")).count(), 450 + 3 * 500, "{}", combined.stdout);
+    assert_eq!(
+        combined.stdout.lines().filter(|line| line.starts_with("= ")).count(),
+        450 + 3 * 500,
+        "{}",
+        combined.stdout
+    );
     assert_eq!(combined.stdout.lines().count(), 450 + 3 * 500);
 }
 
@@ -287,7 +292,8 @@ fn a_report_is_one_page_with_everything_and_a_place_that_cannot_be_written_is_to
     let ran = sandbox.run(&["audit", "p.sql", "--html", "report.html"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     let page = std::fs::read_to_string(sandbox.path().join("report.html")).expect("it was written");
-    for word in ["1 finding", "missing in log", "in/a.jsonl", "class=\"bad\"", "class=\"much\"", "onceflow audit p.sql"] {
+    for word in ["1 finding", "missing in log", "in/a.jsonl", "class=\"bad\"", "class=\"much\"", "onceflow audit p.sql"]
+    {
         assert!(page.contains(word), "{word}: {page}");
     }
     let ran = sandbox.run(&["audit", "p.sql", "--html", "nowhere/report.html"]);

@@ -44,13 +44,27 @@ fn each_cause_is_broken_named_by_doctor_and_mended() {
         assert_eq!(programs[0]["right"], false, "{value:#}");
         assert!(programs[1..].iter().all(|it| it["right"] == true), "{value:#}");
         let findings = value["findings"].as_array().expect("findings");
-        assert!(!findings.is_empty() && findings.iter().all(|it| it["cause"].as_u64() == cause.parse().ok()), "{value:#}");
+        assert!(
+            !findings.is_empty() && findings.iter().all(|it| it["cause"].as_u64() == cause.parse().ok()),
+            "{value:#}"
+        );
         assert!(findings.iter().all(|it| it["fix"].as_str().is_some_and(|fix| !fix.is_empty())), "{value:#}");
         // Anybody may ask again: what is told is what doctor says.
         if cause != "5" {
             let name = programs[0]["name"].as_str().expect("a name");
             let home = format!("sqlite:d/{name}.db");
-            let again = ["doctor", "--foreign", "--files", "d/log/*.jsonl", "--home", &home, "--table", "transfers", "--map", "id,account,amount"];
+            let again = [
+                "doctor",
+                "--foreign",
+                "--files",
+                "d/log/*.jsonl",
+                "--home",
+                &home,
+                "--table",
+                "transfers",
+                "--map",
+                "id,account,amount",
+            ];
             let again = sandbox.run(&again);
             assert_eq!(again.code, 1, "{}", again.stderr);
             assert!(again.stdout.contains(findings[0]["id"].as_str().expect("a name")), "{}", again.stdout);

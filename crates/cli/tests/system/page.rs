@@ -36,7 +36,12 @@ fn browse(browser: &Path, folder: &Path, page: &Path, arguments: &[String]) -> S
     let profile = folder.join("profile");
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+        ])
         .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .args(arguments)
@@ -111,7 +116,8 @@ fn a_page_that_is_too_wide_is_noticed() {
     let Some(browser) = browser() else { return };
     let folder = TempDir::new().expect("a folder");
     let page = folder.path().join("wide.html");
-    std::fs::write(&page, "<!doctype html><body><div style=\"width:600px\">x</div></body>").expect("the folder is ours");
+    std::fs::write(&page, "<!doctype html><body><div style=\"width:600px\">x</div></body>")
+        .expect("the folder is ours");
     assert!(lay_out(&browser, folder.path(), &page, 390).scroll >= 600);
 }
 
@@ -143,7 +149,8 @@ fn the_audits_page_says_what_was_found_where_and_shows_hostile_rows_as_text() {
         format!("{}\n", serde_json::json!({"id": id, "note": note}))
     };
     std::fs::write(folder.path().join("p.sql"), sql).expect("the folder is ours");
-    std::fs::write(folder.path().join("in.jsonl"), (0..1_000).map(line).collect::<String>()).expect("the folder is ours");
+    std::fs::write(folder.path().join("in.jsonl"), (0..1_000).map(line).collect::<String>())
+        .expect("the folder is ours");
     assert_eq!(onceflow(folder.path(), &["run", "p.sql"]), 0);
     let database = rusqlite::Connection::open(folder.path().join("out.db")).expect("it was written");
     database.execute_batch("DELETE FROM copy WHERE id IN (500, 501)").expect("the table is there");

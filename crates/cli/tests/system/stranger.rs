@@ -100,7 +100,8 @@ impl Case {
     }
 
     fn write(&self, batch: &[Value], habit: Habit) {
-        let inserts = batch.iter().map(|row| format!("INSERT INTO payments VALUES ({}, {});", row["id"], row["amount"]));
+        let inserts =
+            batch.iter().map(|row| format!("INSERT INTO payments VALUES ({}, {});", row["id"], row["amount"]));
         match habit {
             Habit::Piecemeal => {
                 self.database.execute(&inserts.map(|insert| format!("BEGIN; {insert} COMMIT;")).collect::<String>());
@@ -277,12 +278,24 @@ fn other_formats_are_compared_as_well() {
     let producer = producer(&services, &[]);
     for id in 0..100 {
         send(&producer, &topic, 0, format!("x{id},{id},\"{id}.50\"").as_bytes());
-        database.execute(&format!("INSERT INTO payments VALUES ({id}, {id}.5); INSERT INTO words VALUES ('x{id},{id},\"{id}.50\"')"));
+        database.execute(&format!(
+            "INSERT INTO payments VALUES ({id}, {id}.5); INSERT INTO words VALUES ('x{id},{id},\"{id}.50\"')"
+        ));
     }
     producer.flush(WAIT).expect("the broker takes everything");
     let audit = |more: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_onceflow"))
-            .args(["audit", "--format", "json", "--topic", &topic, "--brokers", &services.kafka, "--home", &database.url])
+            .args([
+                "audit",
+                "--format",
+                "json",
+                "--topic",
+                &topic,
+                "--brokers",
+                &services.kafka,
+                "--home",
+                &database.url,
+            ])
             .args(more)
             .output()
             .expect("the binary was built with this test");
@@ -290,7 +303,8 @@ fn other_formats_are_compared_as_well() {
         let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said()));
         (output.status.code(), value["summary"]["once"].as_u64(), value["summary"]["missing"].as_u64())
     };
-    let csv = ["--table", "payments", "--map", "id=n, amount=price", "--input-format", "csv", "--fields", "name,n,price"];
+    let csv =
+        ["--table", "payments", "--map", "id=n, amount=price", "--input-format", "csv", "--fields", "name,n,price"];
     let raw = ["--table", "words", "--map", "word=value", "--input-format", "raw"];
     assert_eq!(audit(&csv), (Some(0), Some(100), Some(0)));
     assert_eq!(audit(&raw), (Some(0), Some(100), Some(0)));

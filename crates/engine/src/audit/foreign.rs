@@ -67,8 +67,7 @@ pub async fn audit(
             audit.report.summary.inputs = counts.records;
             audit.report.summary.dead_letters = counts.dead;
             if counts.dead > 0 {
-                let said =
-                    format!("{} records do not have these fields: no row is expected of them", counts.dead);
+                let said = format!("{} records do not have these fields: no row is expected of them", counts.dead);
                 audit.report.check(Level::Source, None, None, said);
             }
         }

@@ -98,7 +98,8 @@ mod tests {
         }
         marks.add(&other, 500_000, Mark::Missing);
         assert!(marks.partitions[&other].worst.len() <= STRETCHES_MAX);
-        let missing = (0..1_000_000).step_by(1_000).filter(|at| marks.worst(&other, *at, at + 1_000) == Some(Mark::Missing));
+        let missing =
+            (0..1_000_000).step_by(1_000).filter(|at| marks.worst(&other, *at, at + 1_000) == Some(Mark::Missing));
         assert!((1..=2).contains(&missing.count()));
     }
 }

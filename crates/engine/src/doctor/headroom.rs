@@ -84,7 +84,8 @@ fn judge(ask: Ask, hours: f64, seen: String, facts: &[TopicFacts]) -> Check {
 /// Hours until the oldest unread record, or the next one to come, is deleted, if nothing is read from now on.
 #[allow(clippy::cast_precision_loss)]
 fn hours(topic: &TopicFacts, measured: &Measured) -> f64 {
-    let limit = |name: &str| topic.settings.get(name).and_then(|text| text.parse::<i64>().ok()).filter(|limit| *limit >= 0);
+    let limit =
+        |name: &str| topic.settings.get(name).and_then(|text| text.parse::<i64>().ok()).filter(|limit| *limit >= 0);
     let hour = 3_600_000.0;
     let by_time = limit("retention.ms").map_or(f64::INFINITY, |ms| (ms - measured.age) as f64 / hour);
     let by_size = match limit("retention.bytes") {

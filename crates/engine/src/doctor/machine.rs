@@ -82,7 +82,10 @@ fn durable_of(path: &str, kind: &str, synced: std::io::Result<u128>) -> Check {
     };
     let seen = format!("{kind}, an fsync took {millis} ms");
     if VOLATILE.contains(&kind) {
-        let (can, fix) = ("no record is repeated, but a restart of the machine loses rows and ledger together", "move the file to a disk");
+        let (can, fix) = (
+            "no record is repeated, but a restart of the machine loses rows and ledger together",
+            "move the file to a disk",
+        );
         return ask.warning(seen, can, fix, "what is on a disk is there after a restart");
     }
     ask.ok(seen, "a commit is on the disk before it is reported, as far as the disk tells the truth")

@@ -107,7 +107,11 @@ fn one_barcode(report: &Report, name: &Partition, log: &Log<'_>, (from, to): (u6
         number(Stripe::Unknown)
     );
     let offsets = format!("offsets {} to {}", grouped(from), grouped(to - 1));
-    format!("<p>{} <span class=\"soft\">{offsets}</span></p>\n{}", escape(&name.to_string()), barcode(stripes.into_iter(), &label))
+    format!(
+        "<p>{} <span class=\"soft\">{offsets}</span></p>\n{}",
+        escape(&name.to_string()),
+        barcode(stripes.into_iter(), &label)
+    )
 }
 
 fn stripe(report: &Report, name: &Partition, log: &Log<'_>, from: u64, to: u64) -> Stripe {
@@ -129,7 +133,10 @@ fn findings(report: &Report) -> String {
     let all: u64 = report.found.values().sum();
     let left = all.saturating_sub(report.findings.len().min(FINDINGS_MAX) as u64);
     if left > 0 {
-        out += &format!("<p>… and {} more; all of them: <code>--format json</code> or <code>csv</code></p>\n", grouped(left));
+        out += &format!(
+            "<p>… and {} more; all of them: <code>--format json</code> or <code>csv</code></p>\n",
+            grouped(left)
+        );
     }
     out
 }
@@ -137,8 +144,7 @@ fn findings(report: &Report) -> String {
 fn one_finding(finding: &Finding) -> String {
     let table = finding.table.as_ref().map(|table| format!(" in {table}")).unwrap_or_default();
     let times = if finding.times > 1 { format!(", {} times", grouped(finding.times)) } else { String::new() };
-    let record =
-        finding.record.as_ref().map(|record| format!("{} offset {}: ", record.partition, record.offset));
+    let record = finding.record.as_ref().map(|record| format!("{} offset {}: ", record.partition, record.offset));
     let row = finding.row.as_ref().map(|row| format!("<p><code>{}</code></p>\n", escape(row)));
     format!(
         "<article><p><strong>{}{}{times}</strong></p>\n<p>{}{}</p>\n{}</article>\n",

@@ -16,8 +16,17 @@ pub struct Demo {
     #[arg(long, default_value_t = 1, env = "ONCEFLOW_DEMO_SEED")]
     pub seed: u64,
     /// Break one of the six causes on purpose, have doctor name it, mend it, and run again
-    #[arg(long, value_name = "1…6", value_parser = clap::value_parser!(u8).range(1..=6), env = "ONCEFLOW_DEMO_CAUSE")]
+    #[arg(long, value_name = "1…6", conflicts_with_all = ["kafka", "postgres"], value_parser = clap::value_parser!(u8).range(1..=6), env = "ONCEFLOW_DEMO_CAUSE")]
     pub cause: Option<u8>,
+    /// Your own Kafka: the log goes into a topic that the demo creates, and removes at the end
+    #[arg(long, value_name = "HOST:PORT", env = "ONCEFLOW_DEMO_KAFKA")]
+    pub kafka: Option<String>,
+    /// Your own PostgreSQL: the tables go into a database that the demo creates, and removes at the end
+    #[arg(long, value_name = "URL", env = "ONCEFLOW_DEMO_POSTGRES", hide_env_values = true)]
+    pub postgres: Option<String>,
+    /// Leave the topic and the database that were made
+    #[arg(long, env = "ONCEFLOW_DEMO_KEEP")]
+    pub keep: bool,
     /// Where log, databases and report go: a new or empty folder (default: one in the folder for temporary files)
     #[arg(long, value_name = "DIR", env = "ONCEFLOW_DEMO_OUT")]
     pub out: Option<PathBuf>,

@@ -6,6 +6,7 @@
 use super::args::{Demo, Habit};
 use super::contest::{Who, look_again_in};
 use super::log::cannot;
+use super::place::Place;
 use super::{Answer, Total, ask, audit, contest, total};
 use crate::args::{Common, Format};
 use crate::talk::{Talk, Tone, grouped};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 /// What a demo works on.
 pub(super) struct Ground<'a> {
     pub(super) demo: &'a Demo,
-    pub(super) folder: &'a Path,
+    pub(super) place: &'a Place,
     /// The sum of all amounts.
     pub(super) control: i64,
     pub(super) targets: &'a [u64],
@@ -88,10 +89,10 @@ pub(super) fn run(cause: u8, ground: &Ground<'_>, common: &Common, talk: &Talk) 
         Some((broken, mended)) => programs(ground, broken, mended, talk)?,
         None => vec![outside(ground)?],
     };
-    let courses = contest(ground.folder, &[Who::Onceflow], ground.targets, ground.demo.rows, talk)?;
-    let stands = total(Who::Onceflow, ground.folder, ground.demo.rows)?;
+    let courses = contest(ground.place, &[Who::Onceflow], ground.targets, ground.demo.rows, talk)?;
+    let stands = total(Who::Onceflow, ground.place, ground.demo.rows)?;
     all.push(counted("onceflow".to_owned(), ground, &stands, None));
-    let end = End { cause, lesson, all, audit: audit(ground.folder)?, kills: courses[0].hits.len() };
+    let end = End { cause, lesson, all, audit: audit(ground.place)?, kills: courses[0].hits.len() };
     let text = match common.format {
         Format::Json => format!("{:#}\n", end.object(ground)),
         _ => end.people(ground, talk),
@@ -110,10 +111,10 @@ fn counted(name: String, ground: &Ground<'_>, stands: &Total, doctor: Option<Val
 /// Two programs under fire, and doctor on what they left behind.
 fn programs(ground: &Ground<'_>, broken: Habit, mended: Habit, talk: &Talk) -> Result<Vec<Counted>, Error> {
     let who = [Who::Control(broken), Who::Control(mended)];
-    contest(ground.folder, &who, ground.targets, ground.demo.rows, talk)?;
+    contest(ground.place, &who, ground.targets, ground.demo.rows, talk)?;
     let each = who.into_iter().map(|who| {
-        let stands = total(who, ground.folder, ground.demo.rows)?;
-        let said = ask(ground.folder, &foreign(who).iter().map(String::as_str).collect::<Vec<_>>())?;
+        let stands = total(who, ground.place, ground.demo.rows)?;
+        let said = ask(ground.place, &foreign(who).iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(counted(who.name().to_owned(), ground, &stands, Some(said)))
     });
     each.collect()
@@ -139,10 +140,10 @@ const STUCK: Duration = Duration::from_secs(60);
 
 /// Onceflow printing to a file, as to a system outside: killed by the schedule, and counted line by line.
 fn outside(ground: &Ground<'_>) -> Result<Counted, Error> {
-    let pipeline = ground.folder.join("outside.sql");
+    let pipeline = ground.place.folder.join("outside.sql");
     std::fs::write(&pipeline, OUTSIDE).map_err(|error| cannot(&pipeline, error))?;
-    let letters = ground.folder.join("outside.txt");
-    let mut child = print(ground.folder, &letters)?;
+    let letters = ground.place.folder.join("outside.txt");
+    let mut child = print(&ground.place.folder, &letters)?;
     let mut targets = ground.targets.iter().copied().peekable();
     let (mut last, mut moved) = (0, Instant::now());
     loop {
@@ -156,23 +157,26 @@ fn outside(ground: &Ground<'_>) -> Result<Counted, Error> {
             let _ = child.wait();
             let seen = lines(&letters).len() as u64;
             while targets.next_if(|target| seen >= *target).is_some() {}
-            child = print(ground.folder, &letters)?;
+            child = print(&ground.place.folder, &letters)?;
             continue;
         }
-        if let Some(status) = child.try_wait().map_err(|error| cannot(ground.folder, error))? {
+        if let Some(status) = child.try_wait().map_err(|error| cannot(&ground.place.folder, error))? {
             if !status.success() {
-                return Err(cannot(ground.folder, format!("the printing pipeline ended with {status}; see outside.log")));
+                return Err(cannot(
+                    &ground.place.folder,
+                    format!("the printing pipeline ended with {status}; see outside.log"),
+                ));
             }
             break;
         }
         if moved.elapsed() > STUCK {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(cannot(ground.folder, "the printing pipeline gets no further; see outside.log"));
+            return Err(cannot(&ground.place.folder, "the printing pipeline gets no further; see outside.log"));
         }
         look_again_in(Duration::from_millis(2));
     }
-    let said = ask(ground.folder, &["doctor", "outside.sql"])?;
+    let said = ask(ground.place, &["doctor", "outside.sql"])?;
     let text = lines(&letters);
     let (all, mut distinct) = (text.len() as u64, text);
     distinct.sort_unstable();
@@ -276,7 +280,7 @@ impl End {
             "cause": self.cause, "broken": self.lesson.broken, "mended": self.lesson.mended, "rows": ground.demo.rows,
             "seed": ground.demo.seed, "kills": ground.targets.len(), "programs": self.all.iter().map(one).collect::<Vec<_>>(),
             "findings": self.findings(), "audit_verdict": self.audit["verdict"],
-            "folder": ground.folder.display().to_string(), "verdict": self.verdict(), "exit": self.exit_code(),
+            "folder": ground.place.folder.display().to_string(), "verdict": self.verdict(), "exit": self.exit_code(),
         })
     }
 
@@ -289,9 +293,11 @@ impl End {
         for it in &self.all {
             out += &line(&it.name, it.rows, it.missing, it.repeated);
         }
-        out += &format!("\n{}\n", self.command(ground.folder));
+        out += &format!("\n{}\n", self.command(&ground.place.folder));
         for finding in self.findings() {
-            let said = |name: &str| finding[name].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+            let said = |name: &str| {
+                finding[name].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+            };
             out += &format!("  {} · {}\n", talk.tone(Tone::Error, "broken"), said("id"));
             for name in ["seen", "can_happen", "fix", "why"] {
                 out += &format!("    {:<11} {}\n", name.replace('_', " "), said(name));
@@ -301,7 +307,11 @@ impl End {
             "\nmended: {}.\nunder the same {} kills: {}\n",
             self.lesson.mended,
             self.kills,
-            self.all[1..].iter().map(|it| format!("{} {}", it.name, if it.right { "is right" } else { "is WRONG" })).collect::<Vec<_>>().join(", ")
+            self.all[1..]
+                .iter()
+                .map(|it| format!("{} {}", it.name, if it.right { "is right" } else { "is WRONG" }))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         let tone = if self.exit_code() == 0 { Tone::Strong } else { Tone::Error };
         out + &format!("\n{}\n", talk.tone(tone, &self.verdict()))
@@ -324,15 +334,10 @@ mod tests {
     use super::*;
 
     fn end(right: [bool; 3], broken: u64, audit: &str) -> End {
-        let said = |cause: u8, broken: u64| {
-            json!({"checks": [{"cause": cause, "status": "broken"}], "summary": {"broken": broken}})
-        };
-        let one = |right: bool, doctor| Counted { name: "x".to_owned(), rows: 1, missing: 0, repeated: 0, right, doctor };
-        let all = vec![
-            one(right[0], Some(said(4, 1))),
-            one(right[1], Some(said(4, broken))),
-            one(right[2], None),
-        ];
+        let said = |cause: u8, broken: u64| json!({"checks": [{"cause": cause, "status": "broken"}], "summary": {"broken": broken}});
+        let one =
+            |right: bool, doctor| Counted { name: "x".to_owned(), rows: 1, missing: 0, repeated: 0, right, doctor };
+        let all = vec![one(right[0], Some(said(4, 1))), one(right[1], Some(said(4, broken))), one(right[2], None)];
         End { cause: 4, lesson: lesson(4), all, audit: json!({"verdict": audit}), kills: 4 }
     }
 

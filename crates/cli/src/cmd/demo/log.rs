@@ -31,7 +31,8 @@ pub fn transfer(seed: u64, id: u64) -> Transfer {
     Transfer { id, account: bits % 1_000, amount: i64::try_from((bits >> 32) % 1_999_999).unwrap_or(0) - 999_999 }
 }
 
-fn line(transfer: &Transfer) -> String {
+/// A transfer as a line of the log, with its end.
+pub fn line(transfer: &Transfer) -> String {
     format!(
         "{{\"id\":{:>8},\"account\":{:>4},\"amount\":{:>8},\"x\":\"....\"}}\n",
         transfer.id, transfer.account, transfer.amount

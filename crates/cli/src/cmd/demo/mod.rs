@@ -4,10 +4,10 @@ use super::Answer;
 use crate::args::{Common, Format};
 use crate::talk::{Talk, Tone, grouped};
 use args::{Demo, Habit};
-use contest::{Course, Who};
+use contest::{Course, Eye, Who};
 use log::cannot;
 use onceflow::Error;
-use rusqlite::{Connection, OpenFlags};
+use place::{DATABASE, Made, Place, cannot_place};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,25 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub mod args;
+mod broker;
 mod cause;
 mod contest;
 pub mod control;
 mod log;
+mod place;
 mod report;
 
 const CONTESTANTS: [Who; 3] = [Who::Control(Habit::After), Who::Control(Habit::Before), Who::Onceflow];
-
-/// The pipeline that Onceflow runs, as anybody would write it.
-const PIPELINE: &str = "-- The demo's pipeline: transfers from files into a SQLite table.
-SET 'pipeline.name' = 'demo';
-SET 'auto-create' = 'true';
-SET 'epoch.rows_max' = '500';   -- as small as the batches of the other two programs, so that the kills find as many commits
-CREATE TABLE source (id BIGINT NOT NULL, account BIGINT NOT NULL, amount BIGINT NOT NULL)
-WITH ('connector' = 'filesystem', 'path' = 'log/*.jsonl', 'format' = 'json');
-CREATE TABLE transfers (id BIGINT NOT NULL, account BIGINT NOT NULL, amount BIGINT NOT NULL)
-WITH ('connector' = 'sqlite', 'url' = 'sqlite:onceflow.db', 'table-name' = 'transfers');
-INSERT INTO transfers SELECT id, account, amount FROM source;
-";
 
 /// What stands in a contestant's table.
 struct Total {
@@ -60,10 +50,15 @@ const STRIPES: u64 = 400;
 
 /// Runs the demo.
 pub fn run(demo: &Demo, common: &Common, talk: &Talk) -> Answer {
-    let folder = folder(demo)?;
-    let control = log::write(&folder, demo.seed, demo.rows)?;
-    let pipeline = folder.join("transfers.sql");
-    std::fs::write(&pipeline, PIPELINE).map_err(|error| cannot(&pipeline, error))?;
+    let mut place = Place { folder: folder(demo)?, topic: None, database: None };
+    let control = log::write(&place.folder, demo.seed, demo.rows)?;
+    let made =
+        Made::make(&mut place, demo.kafka.as_deref(), demo.postgres.as_deref(), demo.keep, (demo.seed, demo.rows))?;
+    for name in made.names() {
+        talk.say(&format!("made {name}{}", if demo.keep { "" } else { ", removed at the end" }));
+    }
+    let pipeline = place.folder.join("transfers.sql");
+    std::fs::write(&pipeline, place.pipeline()).map_err(|error| cannot(&pipeline, error))?;
     let targets = targets(demo);
     talk.say(&format!(
         "{} transfers, seed {}, {} kills: each program is killed the moment it gets beyond {}",
@@ -73,13 +68,13 @@ pub fn run(demo: &Demo, common: &Common, talk: &Talk) -> Answer {
         targets.iter().map(|target| grouped(*target)).collect::<Vec<_>>().join(" · ")
     ));
     if let Some(cause) = demo.cause {
-        return cause::run(cause, &cause::Ground { demo, folder: &folder, control, targets: &targets }, common, talk);
+        return cause::run(cause, &cause::Ground { demo, place: &place, control, targets: &targets }, common, talk);
     }
-    let courses = contest(&folder, &CONTESTANTS, &targets, demo.rows, talk)?;
-    let totals = courses.iter().map(|course| total(course.who, &folder, demo.rows)).collect::<Result<Vec<_>, _>>()?;
-    let audit = audit(&folder)?;
-    let end = End { demo, folder: &folder, control, courses: &courses, totals: &totals, audit: &audit };
-    let page = folder.join("report.html");
+    let courses = contest(&place, &CONTESTANTS, &targets, demo.rows, talk)?;
+    let totals = courses.iter().map(|course| total(course.who, &place, demo.rows)).collect::<Result<Vec<_>, _>>()?;
+    let audit = audit(&place)?;
+    let end = End { demo, place: &place, control, courses: &courses, totals: &totals, audit: &audit };
+    let page = place.folder.join("report.html");
     std::fs::write(&page, report::whole(&end)).map_err(|error| cannot(&page, error))?;
     let text = if common.format == Format::Json { format!("{:#}\n", end.object()) } else { end.people(talk) };
     // A closed stdout ends the printing without a word.
@@ -117,12 +112,12 @@ fn targets(demo: &Demo) -> Vec<u64> {
 }
 
 /// Lets all of them run side by side, and shows how far they are.
-fn contest(folder: &Path, who: &[Who], targets: &[u64], rows: u64, talk: &Talk) -> Result<Vec<Course>, Error> {
+fn contest(place: &Place, who: &[Who], targets: &[u64], rows: u64, talk: &Talk) -> Result<Vec<Course>, Error> {
     let shown: Vec<AtomicU64> = who.iter().map(|_| AtomicU64::new(0)).collect();
     std::thread::scope(|scope| {
         let start = |(who, shown): (&Who, _)| {
             let who = *who;
-            scope.spawn(move || contest::run(who, folder, targets, shown))
+            scope.spawn(move || contest::run(who, place, targets, shown))
         };
         let threads: Vec<_> = who.iter().zip(&shown).map(start).collect();
         while threads.iter().any(|thread| !thread.is_finished()) {
@@ -139,50 +134,50 @@ fn contest(folder: &Path, who: &[Who], targets: &[u64], rows: u64, talk: &Talk) 
     })
 }
 
-fn total(who: Who, folder: &Path, rows: u64) -> Result<Total, Error> {
-    let path = who.database(folder);
-    let fail = |error: rusqlite::Error| cannot(&path, error);
-    let database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(fail)?;
-    let number = |row: &rusqlite::Row<'_>, at: usize| row.get::<_, i64>(at).map(|n| u64::try_from(n).unwrap_or(0));
-    let sql = "SELECT count(*), count(DISTINCT id), coalesce(sum(amount), 0) FROM transfers";
-    let (all, ids, amount) = database
-        .query_row(sql, [], |row| Ok((number(row, 0)?, number(row, 1)?, row.get::<_, i64>(2)?)))
-        .map_err(fail)?;
+fn total(who: Who, place: &Place, rows: u64) -> Result<Total, Error> {
+    let mut eye = Eye::open(who, place)?;
+    let unread = || cannot_place(place, format!("the rows of {} cannot be read", who.name()));
+    let number = |number: i64| u64::try_from(number).unwrap_or(0);
+    let whole = match place.database {
+        None => "coalesce(sum(amount), 0)",
+        Some(_) => "coalesce(sum(amount), 0)::bigint",
+    };
+    let sql = format!("SELECT count(*), count(DISTINCT id), {whole} FROM {{table}}");
+    let [all, ids, amount] = eye.numbers(&sql).and_then(|row| row.try_into().ok()).ok_or_else(unread)?;
     let expected = |stripe: u64| (rows * (stripe + 1)).div_ceil(STRIPES) - (rows * stripe).div_ceil(STRIPES);
     let mut stripes: Vec<[u64; 3]> = (0..STRIPES).map(|stripe| [expected(stripe), 0, 0]).collect();
-    let sql = format!("SELECT id * {STRIPES} / {rows}, count(*), count(DISTINCT id) FROM transfers GROUP BY 1");
-    let mut statement = database.prepare(&sql).map_err(fail)?;
-    let mut found = statement.query([]).map_err(fail)?;
-    while let Some(row) = found.next().map_err(fail)? {
-        let (stripe, count, distinct) = (number(row, 0), number(row, 1), number(row, 2));
-        if let (Ok(stripe), Ok(count), Ok(distinct)) = (stripe, count, distinct)
+    let sql = format!("SELECT id * {STRIPES} / {rows}, count(*), count(DISTINCT id) FROM {{table}} GROUP BY 1");
+    for row in eye.rows(&sql).ok_or_else(unread)? {
+        if let [stripe, count, distinct] = row[..]
             && let Some(stripe) = usize::try_from(stripe).ok().and_then(|stripe| stripes.get_mut(stripe))
         {
-            (stripe[1], stripe[2]) = (count, distinct);
+            (stripe[1], stripe[2]) = (number(count), number(distinct));
         }
     }
-    Ok(Total { rows: all, ids, amount, stripes })
+    Ok(Total { rows: number(all), ids: number(ids), amount, stripes })
 }
 
 /// Onceflow's own audit, as anybody would call it.
-fn audit(folder: &Path) -> Result<Value, Error> {
-    ask(folder, &["audit", "transfers.sql", "--limit", "20"])
+fn audit(place: &Place) -> Result<Value, Error> {
+    ask(place, &["audit", "transfers.sql", "--limit", "20"])
 }
 
 /// What a command of this program answers, as one object.
-fn ask(folder: &Path, arguments: &[&str]) -> Result<Value, Error> {
+fn ask(place: &Place, arguments: &[&str]) -> Result<Value, Error> {
+    let folder = &place.folder;
     let program = std::env::current_exe().map_err(|error| cannot(folder, error))?;
     let mut command = Command::new(&program);
-    command.args(arguments).args(["--format", "json", "--quiet"]).current_dir(folder);
+    command.args(arguments).args(["--format", "json", "--quiet"]).envs(place.environment()).current_dir(folder);
     let output = command.output().map_err(|error| cannot(&program, error))?;
-    let said = || format!("`onceflow {}` gave no answer: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).map_err(|_| cannot(folder, said()))
+    let said =
+        || format!("`onceflow {}` gave no answer: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).map_err(|_| cannot_place(place, said()))
 }
 
 /// How it ended.
 pub(super) struct End<'a> {
     demo: &'a Demo,
-    folder: &'a Path,
+    place: &'a Place,
     control: i64,
     courses: &'a [Course],
     totals: &'a [Total],
@@ -231,9 +226,31 @@ impl End<'_> {
         json!({
             "rows": self.demo.rows, "seed": self.demo.seed, "sum": self.control,
             "contestants": contestants.collect::<Vec<_>>(), "audit": self.audit["summary"],
-            "audit_verdict": self.audit["verdict"], "folder": self.folder.display().to_string(),
+            "audit_verdict": self.audit["verdict"], "folder": self.place.folder.display().to_string(),
             "verdict": self.verdict(), "exit": self.exit_code(),
         })
+    }
+
+    /// The commands with which to look for oneself.
+    fn look(&self) -> Vec<String> {
+        let folder = self.place.folder.display();
+        let sql = |table: &str| format!("SELECT count(*), count(DISTINCT id), sum(amount) FROM {table}");
+        let mut commands: Vec<String> = match &self.place.database {
+            None => {
+                let path = |who: &Who| who.database(&self.place.folder).display().to_string();
+                CONTESTANTS.iter().map(|who| format!("sqlite3 '{}' '{}'", path(who), sql("transfers"))).collect()
+            }
+            Some(_) if self.demo.keep => {
+                let each = CONTESTANTS.iter().map(|who| format!("psql \"${DATABASE}\" -c '{}'", sql(&who.table())));
+                std::iter::once(format!("export {DATABASE}=…   # the database that was made, named above"))
+                    .chain(each)
+                    .collect()
+            }
+            Some(_) => vec!["the database is gone again; --keep leaves it, to look for yourself".to_owned()],
+        };
+        commands.push(format!("cat '{folder}/transfers.sql'"));
+        commands.push(format!("open '{folder}/report.html'"));
+        commands
     }
 
     fn people(&self, talk: &Talk) -> String {
@@ -256,15 +273,7 @@ impl End<'_> {
             summary["missing"],
             summary["repeated"]
         );
-        let folder = self.folder.display();
-        for who in CONTESTANTS {
-            let path = who.database(self.folder);
-            out += &format!(
-                "  sqlite3 '{}' 'SELECT count(*), count(DISTINCT id), sum(amount) FROM transfers'\n",
-                path.display()
-            );
-        }
-        out += &format!("  cat '{folder}/transfers.sql'\n  open '{folder}/report.html'\n");
+        out += &self.look().iter().map(|command| format!("  {command}\n")).collect::<String>();
         let tone = if self.exit_code() == 0 { Tone::Strong } else { Tone::Error };
         out + &format!("\n{}\n", talk.tone(tone, &self.verdict()))
     }

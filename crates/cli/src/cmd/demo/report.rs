@@ -112,14 +112,7 @@ fn barcode(total: &Total) -> String {
 }
 
 fn commands(end: &End<'_>) -> String {
-    let mut text = String::new();
-    for course in end.courses {
-        let path = course.who.database(end.folder);
-        text += &format!(
-            "sqlite3 '{}' 'SELECT count(*), count(DISTINCT id), sum(amount) FROM transfers'\n",
-            path.display()
-        );
-    }
-    text += &format!("cd '{}' && onceflow audit transfers.sql\n", end.folder.display());
+    let mut text: String = end.look().iter().map(|command| format!("{command}\n")).collect();
+    text += &format!("cd '{}' && onceflow audit transfers.sql\n", end.place.folder.display());
     format!("<pre>{}</pre>\n", escape(&text))
 }

@@ -21,8 +21,13 @@ pub fn run(doctor: &Doctor, common: &Common, talk: &Talk) -> Answer {
     match common.format {
         Format::Table => show::text(&examined.checks, &sentence, common, talk),
         Format::Json => {
-            let summary: serde_json::Map<String, serde_json::Value> =
-                examined.report.summary.named().iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+            let summary: serde_json::Map<String, serde_json::Value> = examined
+                .report
+                .summary
+                .named()
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), (*count).into()))
+                .collect();
             show::json(&pipeline.name, &examined.checks, tally, &sentence, Some(summary.into()));
         }
         Format::Csv => show::csv(&examined.checks),

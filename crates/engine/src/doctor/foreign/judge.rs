@@ -46,7 +46,8 @@ fn safe(known: &Known<'_>) -> Check {
         return ask.ok(seen, "a record that is written again meets its own row");
     }
     let fix = format!("{} {}", without_doubles(known), unique_index(known));
-    let (seen, why) = ("no unique key", "a record that is written again then meets its own row: ON CONFLICT DO NOTHING");
+    let (seen, why) =
+        ("no unique key", "a record that is written again then meets its own row: ON CONFLICT DO NOTHING");
     match known.report.summary.repeated {
         0 => ask.warning(seen, "yes: a record that is written again becomes a second row", fix, why),
         count => ask.broken(format!("{seen}, and {count} rows too many"), "yes, it did", fix, why),
@@ -75,7 +76,9 @@ fn repeated(known: &Known<'_>) -> Vec<Check> {
     if runs.is_empty() {
         let ask = asked(known, 2, "rows-repeated");
         return match known.report.summary.repeated {
-            0 => vec![ask.ok("no record's row is there more than once", "nothing was written twice, or it met its own row")],
+            0 => vec![
+                ask.ok("no record's row is there more than once", "nothing was written twice, or it met its own row"),
+            ],
             count => {
                 let seen = format!("{count} rows too many, of records that cannot be told apart");
                 vec![ask.broken(seen, "yes, it did", without_doubles(known), "it keeps one row of each key")]
@@ -106,11 +109,7 @@ fn from_the_start(known: &Known<'_>, runs: &[&Run]) -> Pattern {
         cause: 2,
         id: "read-from-the-start",
         sure: if runs.len() > 1 || runs[0].records >= 100 { Sure::Likely } else { Sure::Possible },
-        seen: format!(
-            "{} rows are there again, from the log's first record on: {}",
-            records(runs),
-            names(runs)
-        ),
+        seen: format!("{} rows are there again, from the log's first record on: {}", records(runs), names(runs)),
         fix: without_doubles(known),
         why: "it keeps one row of each record; and a stored position that is never reset or lost (auto.offset.reset = none) keeps the \
               log from being read from its start again",
@@ -126,7 +125,9 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             cause: 3,
             id: "half-batches-repeated",
             sure: Sure::Likely,
-            seen: format!("{count} rows are there again in stretches ({places}), and nearly every row has a transaction of its own{spread}"),
+            seen: format!(
+                "{count} rows are there again in stretches ({places}), and nearly every row has a transaction of its own{spread}"
+            ),
             fix: TOGETHER.to_owned(),
             why: WHY_TOGETHER,
         };
@@ -169,7 +170,9 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             cause: 4,
             id: "batches-repeated",
             sure: Sure::Likely,
-            seen: format!("{count} rows are there again in one stretch ({places}): rows were committed and their position was not"),
+            seen: format!(
+                "{count} rows are there again in one stretch ({places}): rows were committed and their position was not"
+            ),
             fix: TOGETHER.to_owned(),
             why: WHY_TOGETHER,
         },

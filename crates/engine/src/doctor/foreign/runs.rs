@@ -31,8 +31,7 @@ impl Logs {
     /// `offsets_count` says that offsets count records; elsewhere they count bytes, and what lies no further apart than two
     /// records of usual length follows one another.
     pub(super) fn of(report: &Report, offsets_count: bool) -> Self {
-        let ranges: BTreeMap<_, _> =
-            report.read.iter().map(|it| (it.partition.clone(), (it.from, it.to))).collect();
+        let ranges: BTreeMap<_, _> = report.read.iter().map(|it| (it.partition.clone(), (it.from, it.to))).collect();
         let all: u64 = ranges.values().map(|(from, to)| to - from).sum();
         // A transaction's marker takes an offset of its own.
         let near = if offsets_count { 2 } else { all.div_ceil(report.summary.inputs.max(1)).saturating_mul(2) };

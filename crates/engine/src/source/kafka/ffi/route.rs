@@ -139,13 +139,7 @@ fn family(socket: c_int) -> io::Result<c_int> {
     let (mut family, mut length) = (0_i32, size_of::<c_int>() as libc::socklen_t);
     // SAFETY: both pointers are alive for the call, and the length is that of the value.
     let done = unsafe {
-        libc::getsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_DOMAIN,
-            (&raw mut family).cast(),
-            &raw mut length,
-        )
+        libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_DOMAIN, (&raw mut family).cast(), &raw mut length)
     };
     if done == 0 { Ok(family) } else { Err(io::Error::last_os_error()) }
 }
