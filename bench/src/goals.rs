@@ -71,6 +71,7 @@ pub const COMPARISONS: &[Comparison] = &[
     at_most("memory, idle after a backlog", 60.0),
     at_most("memory, peak with a backlog", 200.0),
     at_most("cost of the ledger and digests", 5.0),
+    against("append beside audits", "append without an audit beside it", at_least(0.8)),
     against("1 % dead letters, wall", "0 dead letters, wall", Some(Goal::OfLimitAtMost(2.0))),
     against("1 % refused, wall", "0 dead letters, wall", Some(Goal::OfLimitAtMost(2.0))),
     against("50 % dead letters, wall", "0 dead letters, wall", None),

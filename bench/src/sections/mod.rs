@@ -4,6 +4,7 @@ use crate::failure::Result;
 use crate::figures::Figures;
 use crate::place::Place;
 
+pub mod audit;
 pub mod consuming;
 pub mod files;
 pub mod growth;
@@ -51,6 +52,7 @@ pub const SECTIONS: &[Section] = &[
     section("memory", "at rest after a start, at full speed, at rest after a backlog", true, stops::memory),
     section("ledger", "WAL and size at one record a commit", true, ledger::ledger),
     section("guarantees", "what ledger, digests and dead letters cost", true, guarantees::guarantees),
+    section("audit", "auditing all rows, and beside a pipeline at full speed", false, audit::audit),
     section("partitions", "cost of a record, 1 to 256 partitions", false, growth::partitions),
     section("record-size", "cost of a record, 100 B to 1 MB", false, growth::record_size),
     section("columns", "cost of a record, 1 to 100 columns", false, growth::columns),

@@ -182,3 +182,47 @@ fn a_full_disk_is_waited_out() {
     process.finish(WAIT);
     load.check(1_000);
 }
+
+/// What doctor says of a pipeline, check by check.
+fn examine(load: &Load) -> Vec<serde_json::Value> {
+    let file = load.folder.path().join("doctor.sql");
+    std::fs::write(&file, &load.sql).expect("the folder is ours");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onceflow"));
+    let output = command.arg("doctor").arg(&file).args(["--format", "json"]).output().expect("it was built");
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said()));
+    object["checks"].as_array().cloned().expect("there are checks")
+}
+
+#[test]
+fn doctor_names_a_server_that_does_not_sync_and_its_fix_mends_it() {
+    let Some(services) = services() else { return };
+    let _turn = alone();
+    let load = Load::new(&services);
+    produce(&services, &load.topic, 4, 0..1_000);
+    load.start(&["--until-caught-up"]).finish(WAIT);
+    let doctor = |id: &str| {
+        let checks = examine(&load);
+        let check =
+            checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no check {id}: {checks:#?}"));
+        let text = |name: &str| check[name].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("fix"))
+    };
+    for (setting, id) in [("fsync", "fsync"), ("full_page_writes", "full-page-writes")] {
+        assert_eq!(doctor(id).0, "ok", "{id}");
+        load.database.execute(&format!("ALTER SYSTEM SET {setting} = off"));
+        load.database.execute("SELECT pg_reload_conf()");
+        eventually("it is read", WAIT, || {
+            load.database.query(&format!("SHOW {setting}"))[0].get::<_, String>(0) == "off"
+        });
+        let (status, fix) = doctor(id);
+        assert_eq!(status, "broken", "{id}");
+        fix.split(';').map(str::trim).filter(|sql| !sql.is_empty()).for_each(|sql| load.database.execute(sql));
+        eventually("it is mended", WAIT, || {
+            load.database.query(&format!("SHOW {setting}"))[0].get::<_, String>(0) == "on"
+        });
+        assert_eq!(doctor(id).0, "ok", "{id}");
+        load.database.execute(&format!("ALTER SYSTEM RESET {setting}"));
+    }
+    load.database.execute("SELECT pg_reload_conf()");
+}

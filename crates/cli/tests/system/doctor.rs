@@ -199,3 +199,158 @@ fn an_open_transaction_of_a_producer_and_a_recreated_topic_are_named() {
     let (code, object) = case.doctor(&[]);
     assert_eq!((code, status(&object, "source-identity")), (1, "broken"), "{object:#}");
 }
+
+/// Executes what doctor gave to paste, statement by statement as psql would.
+fn paste(case: &Case, object: &Value, id: &str) {
+    let checks = object["checks"].as_array().expect("there are checks");
+    let check = checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no check {id}: {object:#}"));
+    let fix = check["fix"].as_str().expect("a fix");
+    for statement in fix.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+        case.database.execute(statement);
+    }
+}
+
+/// A session that stays open.
+struct Session {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Session {
+    fn open(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (client, connection) =
+            runtime.block_on(tokio_postgres::connect(url, tokio_postgres::NoTls)).expect("the database answers");
+        runtime.spawn(connection);
+        Self { runtime, client }
+    }
+
+    fn execute(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).expect("the statement is right");
+    }
+}
+
+#[test]
+fn a_prepared_transaction_that_nobody_ends_is_named_and_the_fix_ends_it() {
+    let Some(case) = Case::run() else { return };
+    let gid = unique("gid");
+    Session::open(&case.database.url).execute(&format!(
+        "CREATE TABLE other (id BIGINT); BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION '{gid}'"
+    ));
+    let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(status(&object, "prepared-transactions"), "warning", "{object:#}");
+    paste(&case, &object, "prepared-transactions");
+    let (code, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!((code, status(&object, "prepared-transactions")), (0, "ok"), "{object:#}");
+}
+
+#[test]
+fn a_session_that_waits_for_a_lock_is_named() {
+    let Some(case) = Case::run() else { return };
+    let holder = Session::open(&case.database.url);
+    holder.execute("BEGIN; LOCK TABLE copy");
+    let blocked =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    std::thread::scope(|scope| {
+        scope.spawn(|| case.database.number("SELECT count(*) FROM copy"));
+        let waits = (0..400).any(|_| {
+            std::thread::park_timeout(std::time::Duration::from_millis(25));
+            case.database.number(blocked) > 0
+        });
+        let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+        holder.execute("ROLLBACK");
+        assert!(waits);
+        assert_eq!(status(&object, "blocked-sessions"), "warning", "{object:#}");
+    });
+    let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(status(&object, "blocked-sessions"), "ok", "{object:#}");
+}
+
+#[test]
+fn dead_rows_of_the_ledger_are_named_and_vacuum_takes_them_away() {
+    let Some(case) = Case::run() else { return };
+    case.database.execute(
+        "ALTER TABLE onceflow.migration SET (autovacuum_enabled = false);
+         INSERT INTO onceflow.migration SELECT n, 'test', now() FROM generate_series(1000000, 1059999) n;
+         DELETE FROM onceflow.migration WHERE version >= 1000000",
+    );
+    let mut seen = String::new();
+    for _ in 0..100 {
+        // Statistics come when the session ends, some moments later.
+        let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+        seen = status(&object, "ledger-bloat").to_owned();
+        if seen == "warning" {
+            paste(&case, &object, "ledger-bloat");
+            break;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(seen, "warning");
+    let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(status(&object, "ledger-bloat"), "ok", "{object:#}");
+}
+
+#[test]
+fn settings_of_the_database_are_told_and_those_that_onceflow_sets_itself_do_no_harm() {
+    let Some(case) = Case::run() else { return };
+    let (_, name) = case.database.url.rsplit_once('/').expect("the URL ends with the database");
+    for setting in
+        ["statement_timeout = '1ms'", "lock_timeout = '1ms'", "default_transaction_isolation = 'serializable'"]
+    {
+        case.database.execute(&format!("ALTER DATABASE {name} SET {setting}"));
+    }
+    let (code, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(code, 0, "{object:#}");
+    for (id, value) in [("statement-timeout", "= 1"), ("lock-timeout", "= 1"), ("isolation", "serializable")] {
+        let checks = object["checks"].as_array().expect("checks");
+        let check = checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no {id}: {object:#}"));
+        assert!(
+            check["status"] == "ok" && check["seen"].as_str().is_some_and(|seen| seen.contains(value)),
+            "{check:#}"
+        );
+    }
+    // That they do no harm is true: the pipeline goes on under them.
+    let lines: String = (100..200).map(|id| format!("{{\"id\":{id},\"v\":\"v\"}}\n")).collect();
+    let file = case.folder.path().join("in.jsonl");
+    let before = std::fs::read_to_string(&file).expect("it was written");
+    std::fs::write(&file, before + &lines).expect("the folder is ours");
+    let (code, said) = case.onceflow(&["run", "p.sql"]);
+    assert_eq!(code, 0, "{said}");
+    let session = Session::open(&case.database.url);
+    session.execute("SET statement_timeout = 0; SET lock_timeout = 0");
+    let rows = session.runtime.block_on(session.client.query_one("SELECT count(*) FROM copy", &[])).expect("a number");
+    assert_eq!(rows.get::<_, i64>(0), 200);
+}
+
+#[test]
+fn the_hours_until_a_record_expires_are_told_at_the_present_rate() {
+    use rdkafka::producer::Producer as _;
+    let topic = unique("headroom");
+    // Two hours, whatever the rate.
+    let Some(case) = from_kafka(&topic, &[("retention.ms", "7200000"), ("retention.bytes", "-1")]) else { return };
+    let services = services().expect("they were there a moment ago");
+    let seen = |object: &Value| {
+        let checks = object["checks"].as_array().expect("checks");
+        let check = checks.iter().find(|check| check["id"] == "headroom").unwrap_or_else(|| panic!("{object:#}"));
+        (check["status"].as_str().unwrap_or_default().to_owned(), check["seen"].as_str().unwrap_or_default().to_owned())
+    };
+    let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+    let (state, said) = seen(&object);
+    assert!(state == "warning" && said.contains("2.0 h are left") && said.contains("0 unread"), "{said}");
+    // A record that was not read and is an hour old leaves one.
+    let plain = producer(&services, &[]);
+    let hour_ago = chrono::Utc::now().timestamp_millis() - 3_600_000;
+    let record: rdkafka::producer::BaseRecord<'_, [u8], [u8]> =
+        rdkafka::producer::BaseRecord::to(&topic).partition(0).payload(b"{\"id\":77}".as_slice()).timestamp(hour_ago);
+    plain.send(record).map_err(|(error, _)| error).expect("there is room");
+    plain.flush(WAIT).expect("the broker takes it");
+    let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+    let (state, said) = seen(&object);
+    assert!(state == "warning" && said.contains("1.0 h are left") && said.contains("1 unread"), "{said}");
+    let week = unique("week");
+    let Some(case) = from_kafka(&week, &[("retention.ms", "604800000")]) else { return };
+    let (_, object) = case.doctor(&["--transaction-max", "1h"]);
+    assert_eq!(seen(&object).0, "ok", "{object:#}");
+    delete_topic(&services, &topic);
+    delete_topic(&services, &week);
+}

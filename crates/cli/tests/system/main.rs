@@ -6,6 +6,7 @@
 mod audit;
 mod chaos;
 mod crash;
+mod demo;
 mod doctor;
 mod kafka;
 mod load;
