@@ -28,6 +28,17 @@ enum Habit {
     Piecemeal,
 }
 
+/// A broker that has not chosen a group's coordinator yet says so, and is asked again.
+fn patiently<T>(mut ask: impl FnMut() -> rdkafka::error::KafkaResult<T>) -> T {
+    for _ in 0..100 {
+        if let Ok(answer) = ask() {
+            return answer;
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    ask().expect("the broker answers")
+}
+
 struct Case {
     services: Services,
     database: Database,
@@ -59,7 +70,7 @@ impl Case {
         let consumer: BaseConsumer = config.create().expect("a consumer");
         let mut at = TopicPartitionList::new();
         at.add_partition(&self.topic, partition);
-        let stored = consumer.committed_offsets(at, WAIT).expect("the broker answers");
+        let stored = patiently(|| consumer.committed_offsets(at.clone(), WAIT));
         let stored = stored.elements()[0].offset();
         let mut next = if let Offset::Offset(offset) = stored { offset } else { 0 };
         let mut from = TopicPartitionList::new();
@@ -96,7 +107,7 @@ impl Case {
     fn store(&self, consumer: &BaseConsumer, partition: i32, next: i64) {
         let mut at = TopicPartitionList::new();
         at.add_partition_offset(&self.topic, partition, Offset::Offset(next)).expect("an offset");
-        consumer.commit(&at, CommitMode::Sync).expect("the broker stores it");
+        patiently(|| consumer.commit(&at, CommitMode::Sync));
     }
 
     fn write(&self, batch: &[Value], habit: Habit) {

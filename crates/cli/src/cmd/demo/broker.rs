@@ -91,13 +91,24 @@ mod real {
         producer.flush(Duration::from_secs(60)).map_err(fail(topic))
     }
 
+    /// A broker that has not chosen a group's coordinator yet says so, and is asked again.
+    fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+        let until = Instant::now() + WAIT;
+        loop {
+            match ask() {
+                Err(_) if Instant::now() < until => super::super::contest::look_again_in(Duration::from_millis(100)),
+                answer => return answer,
+            }
+        }
+    }
+
     /// The group's positions, one for each partition; 0 where it has none.
     fn stored(consumer: &BaseConsumer, topic: &Topic, partitions: u64) -> Result<Vec<u64>, Error> {
         let mut asked = TopicPartitionList::new();
         for partition in 0..partitions {
             asked.add_partition(&topic.name, number(partition));
         }
-        let answer = consumer.committed_offsets(asked, WAIT).map_err(fail(topic))?;
+        let answer = patiently(|| consumer.committed_offsets(asked.clone(), WAIT)).map_err(fail(topic))?;
         let mut positions = vec![0; usize::try_from(partitions).unwrap_or(0)];
         for element in answer.elements() {
             let at = usize::try_from(element.partition()).ok().and_then(|at| positions.get_mut(at));
@@ -151,7 +162,7 @@ mod real {
                 let offset = Offset::Offset(i64::try_from(*position).unwrap_or(i64::MAX));
                 all.add_partition_offset(&self.topic.name, number(partition), offset).map_err(fail(&self.topic))?;
             }
-            self.group.commit(&all, CommitMode::Sync).map_err(fail(&self.topic))
+            patiently(|| self.group.commit(&all, CommitMode::Sync)).map_err(fail(&self.topic))
         }
 
         /// The next records of a partition from an offset on, at most so many; none at its end.

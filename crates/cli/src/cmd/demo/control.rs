@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Records of a batch.
 pub const BATCH: u64 = 500;
-/// Batches between two stored positions of a program that stores them rarely.
-const CHECKPOINT: u64 = 5;
+/// Batches between two stored positions of a program that stores them rarely: five of each file.
+const CHECKPOINT: u64 = 5 * FILES;
 
 /// Where a program keeps its position.
 fn position_file(folder: &Path, habit: Habit) -> PathBuf {

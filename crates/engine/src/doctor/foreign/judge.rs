@@ -85,8 +85,14 @@ fn repeated(known: &Known<'_>) -> Vec<Check> {
             }
         };
     }
-    let (from_start, rest): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.first && run.records > 1);
-    let (single, stretches): (Vec<&Run>, Vec<&Run>) = rest.into_iter().partition(|run| run.records == 1);
+    let (mut from_start, mut rest) = super::runs::from_the_start(&runs);
+    // Where most lies elsewhere, the first records were written again for the reason of the others.
+    if records(&from_start) < 4 * records(&rest) {
+        rest = runs.iter().collect();
+        from_start.clear();
+    }
+    let (single, stretches): (Vec<&Run>, Vec<&Run>) =
+        rest.into_iter().partition(|run| run.records == 1 && !run.follows);
     let mut checks = Vec::new();
     if !from_start.is_empty() {
         checks.push(found(known, from_the_start(known, &from_start)));

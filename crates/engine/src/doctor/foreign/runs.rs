@@ -4,7 +4,7 @@ use crate::audit::{Finding, Report, What};
 use onceflow_core::Partition;
 use std::collections::BTreeMap;
 
-/// Findings of one kind about records that follow one another.
+/// Findings of one kind about records that follow one another, each as often as the next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Run {
     /// The partition.
@@ -15,6 +15,10 @@ pub(super) struct Run {
     pub(super) last: u64,
     /// How many records.
     pub(super) records: u64,
+    /// How many copies too many, or missing, there are of each.
+    pub(super) times: u64,
+    /// Whether it follows the run before it without a gap.
+    pub(super) follows: bool,
     /// Whether it begins with the log's first record.
     pub(super) first: bool,
     /// Whether it ends with the log's last record.
@@ -45,14 +49,17 @@ impl Logs {
 
     /// The runs of findings of one kind, in order.
     pub(super) fn runs(&self, findings: &[Finding], what: What) -> Vec<Run> {
-        let mut records: Vec<_> =
-            findings.iter().filter(|it| it.what == what).filter_map(|it| it.record.as_ref()).collect();
+        let named = findings.iter().filter(|it| it.what == what);
+        let mut records: Vec<_> = named.filter_map(|it| Some((it.record.as_ref()?, it.times))).collect();
         records.sort_unstable();
-        records.dedup();
+        records.dedup_by_key(|(record, _)| *record);
         let mut runs: Vec<Run> = Vec::new();
-        for record in records {
+        for (record, times) in records {
+            let follows = runs
+                .last()
+                .is_some_and(|run| run.partition == record.partition && record.offset - run.last <= self.near);
             match runs.last_mut() {
-                Some(run) if run.partition == record.partition && record.offset - run.last <= self.near => {
+                Some(run) if follows && run.times == times => {
                     run.last = record.offset;
                     run.records += 1;
                 }
@@ -61,6 +68,8 @@ impl Logs {
                     from: record.offset,
                     last: record.offset,
                     records: 1,
+                    times,
+                    follows,
                     first: false,
                     end: false,
                 }),
@@ -74,6 +83,24 @@ impl Logs {
         }
         runs
     }
+}
+
+/// The runs from a log's first record on, one behind the other and each there less often than the one before: what a program
+/// leaves that begins at the start again and again. The rest comes second.
+pub(super) fn from_the_start(runs: &[Run]) -> (Vec<&Run>, Vec<&Run>) {
+    let (mut chain, mut rest): (Vec<&Run>, Vec<&Run>) = (Vec::new(), Vec::new());
+    let mut before: Option<&Run> = None;
+    for run in runs {
+        let goes_on = before.is_some_and(|before| run.follows && run.times < before.times);
+        if goes_on || (run.first && !run.follows && run.records > 1) {
+            chain.push(run);
+            before = Some(run);
+        } else {
+            rest.push(run);
+            before = None;
+        }
+    }
+    (chain, rest)
 }
 
 /// The size of the batches that runs consist of: the largest number that divides all their lengths, where there are several
@@ -152,9 +179,33 @@ pub(super) mod tests {
         assert!(runs[0].end && !runs[0].first && runs[0].records == 20);
     }
 
+    fn run(from: u64, records: u64, times: u64, follows: bool) -> Run {
+        let (last, first) = (from + records - 1, from == 0);
+        Run { partition: partition(), from, last, records, times, follows, first, end: false }
+    }
+
+    #[test]
+    fn a_program_that_begins_at_the_start_again_leaves_steps_that_go_down() {
+        let steps = [run(0, 100, 3, false), run(100, 50, 2, true), run(150, 50, 1, true), run(300, 50, 1, false)];
+        let (chain, rest) = from_the_start(&steps);
+        assert_eq!((chain.len(), rest.len()), (3, 1));
+        let up = [run(0, 100, 1, false), run(100, 50, 2, true), run(150, 50, 1, true)];
+        let (chain, rest) = from_the_start(&up);
+        assert_eq!((chain.len(), rest.len()), (1, 2));
+    }
+
+    #[test]
+    fn copies_that_are_there_more_often_are_a_run_of_their_own() {
+        let mut report = report(1_000, &[(What::Repeated, 10..20)]);
+        report.findings.iter_mut().skip(4).for_each(|finding| finding.times = 2);
+        let runs = Logs::of(&report, true).runs(&report.findings, What::Repeated);
+        let short: Vec<_> = runs.iter().map(|run| (run.from, run.records, run.times, run.follows)).collect();
+        assert_eq!(short, [(10, 4, 1, false), (14, 6, 2, true)]);
+    }
+
     #[test]
     fn a_batch_is_what_divides_all_lengths_and_is_not_small() {
-        let run = |records| Run { partition: partition(), from: 0, last: 0, records, first: false, end: false };
+        let run = |records| run(0, records, 1, false);
         for (lengths, expected) in [
             (vec![500, 500], Some(500)),
             (vec![500, 1_500, 1_000], Some(500)),
