@@ -55,7 +55,7 @@ pub enum Habit {
     Forgetful,
     /// Behind the rows of a batch, each of which is a transaction of its own.
     Piecemeal,
-    /// Behind every twentieth batch.
+    /// Behind every fortieth batch.
     Checkpointed,
     /// In the rows' own transaction, and reads it there at the start.
     Together,

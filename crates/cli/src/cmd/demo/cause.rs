@@ -62,7 +62,7 @@ fn lesson(cause: u8) -> Lesson {
             None,
         ),
         _ => (
-            "positions are checkpointed: stored behind every twentieth batch, and a kill repeats the batches since",
+            "positions are checkpointed: stored behind every fortieth batch, and a kill repeats the batches since",
             "the position is stored in the rows' own transaction, with every batch",
             Some((Habit::Checkpointed, Habit::Together)),
         ),

@@ -14,9 +14,15 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Records of a batch.
-pub const BATCH: u64 = 500;
-/// Batches between two stored positions of a program that stores them rarely: five of each file.
-const CHECKPOINT: u64 = 5 * FILES;
+const BATCH: u64 = 500;
+/// Records of a batch of a program that stores its position rarely: small, so that it comes to do so between two kills.
+const CHECKPOINTED_BATCH: u64 = 50;
+/// Batches between two stored positions of such a program: ten of each file.
+const CHECKPOINT: u64 = 10 * FILES;
+
+fn batch_size(habit: Habit) -> u64 {
+    if habit == Habit::Checkpointed { CHECKPOINTED_BATCH } else { BATCH }
+}
 
 /// Where a program keeps its position.
 fn position_file(folder: &Path, habit: Habit) -> PathBuf {
@@ -166,7 +172,7 @@ impl Source {
 
     fn read(&mut self, number: u64, position: u64) -> Result<Vec<Row>, Error> {
         match self {
-            Self::Files { folder, .. } => read_file(&log::file(folder, number), position),
+            Self::Files { folder, habit } => read_file(&log::file(folder, number), position, batch_size(*habit)),
             Self::Kafka(reader) => {
                 let values = reader.read(number, position, BATCH)?;
                 let row =
@@ -189,12 +195,12 @@ fn store_in_file(path: &Path, text: &str) -> Result<(), Error> {
     write().map_err(|error| cannot(path, error))
 }
 
-fn read_file(path: &Path, position: u64) -> Result<Vec<Row>, Error> {
+fn read_file(path: &Path, position: u64, records: u64) -> Result<Vec<Row>, Error> {
     let fail = |error: std::io::Error| cannot(path, error);
     let mut file = std::fs::File::open(path).map_err(fail)?;
     file.seek(SeekFrom::Start(position * LINE)).map_err(fail)?;
     let mut text = String::new();
-    file.take(BATCH * LINE).read_to_string(&mut text).map_err(fail)?;
+    file.take(records * LINE).read_to_string(&mut text).map_err(fail)?;
     let each = |line: &str| row(line.as_bytes()).ok_or_else(|| cannot(path, format!("'{line}' is no transfer")));
     text.lines().map(each).collect()
 }

@@ -26,8 +26,8 @@ const REPEATED: &[&str] = &[
 ];
 /// A later passage of a point is at most this one.
 const LATER_MAX: u64 = 8;
-/// A fetch that is cut is at most this one: a few of them bring all that is read.
-const FETCH_MAX: u64 = 3;
+/// A fetch that is cut is at most this one: the first brings all that is read of a small topic, and the second follows at once.
+const FETCH_MAX: u64 = 2;
 
 /// What is done to a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
