@@ -7,14 +7,14 @@ use serde_json::Value;
 use std::process::Command;
 use tempfile::TempDir;
 
-struct Case {
-    folder: TempDir,
-    database: Database,
+pub(crate) struct Case {
+    pub(crate) folder: TempDir,
+    pub(crate) database: Database,
 }
 
 impl Case {
     /// A pipeline that has run: a file into a keyed table.
-    fn run() -> Option<Self> {
+    pub(crate) fn run() -> Option<Self> {
         let database = Database::create(&services()?);
         let case = Self { folder: tempfile::tempdir().expect("a folder"), database };
         let url = &case.database.url;
@@ -35,7 +35,7 @@ impl Case {
         Some(case)
     }
 
-    fn onceflow(&self, arguments: &[&str]) -> (i32, String) {
+    pub(crate) fn onceflow(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onceflow"));
         let output = command.args(arguments).current_dir(self.folder.path()).output().expect("it was built");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -43,14 +43,14 @@ impl Case {
         (output.status.code().unwrap_or(-1), said)
     }
 
-    fn doctor(&self, more: &[&str]) -> (i32, Value) {
+    pub(crate) fn doctor(&self, more: &[&str]) -> (i32, Value) {
         let arguments: Vec<&str> = ["doctor", "p.sql", "--format", "json"].iter().chain(more).copied().collect();
         let (code, said) = self.onceflow(&arguments);
         (code, serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}")))
     }
 }
 
-fn status<'a>(object: &'a Value, id: &str) -> &'a str {
+pub(crate) fn status<'a>(object: &'a Value, id: &str) -> &'a str {
     let checks = object["checks"].as_array().expect("there are checks");
     let check = checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no check {id}: {object:#}"));
     check["status"].as_str().expect("a word")

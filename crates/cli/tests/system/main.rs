@@ -4,6 +4,7 @@
 //! that it did not run, and fails where `ONCEFLOW_TEST_REQUIRE` is set, so that nothing is skipped silently.
 
 mod audit;
+mod beside;
 mod chaos;
 mod crash;
 mod demo;

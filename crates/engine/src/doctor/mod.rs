@@ -69,7 +69,10 @@ async fn home(pipeline: &Pipeline, branch: &Branch, options: &Options, facts: &m
     let about = home.describe();
     let mut witness = match home.witness().await {
         Ok(witness) => witness,
-        Err(error) => return facts.checks.push(unreachable(&about, &error)),
+        Err(error) => {
+            let known = postgres::refused(&about, &error);
+            return facts.checks.push(known.unwrap_or_else(|| unreachable(&about, &error)));
+        }
     };
     let exists = witness.exists().await;
     match home.system() {

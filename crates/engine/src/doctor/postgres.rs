@@ -4,10 +4,11 @@ use super::check::{Ask, Check, ask};
 use super::targets::{Trigger, Unique, triggers, uniques};
 use super::{Options, int, one, text};
 use crate::changes::{TableSpec, quoted};
+use crate::codes;
 use crate::error::{Error, Result};
-use crate::home::HomeFactory;
 use crate::home::desk::Cell;
 use crate::home::witness::Witness;
+use crate::home::{Home, HomeFactory};
 use crate::pipeline::Branch;
 use std::time::SystemTime;
 
@@ -119,26 +120,47 @@ pub(super) async fn unique_keys(witness: &mut dyn Witness, table: &TableSpec) ->
     Ok(found.iter().map(unique).collect())
 }
 
-/// A pooler in between: two connections, one after the other, that are one server session; or one connection that is two.
+/// A pooler in between: one connection that is several server sessions, or several connections that are one.
 pub(super) async fn pooler(home: &dyn HomeFactory, checks: &mut Vec<Check>) {
-    let ask = ask(3, "pooler", home.describe(), format!("{PID}, on one connection twice and on the next one"));
+    let ask = ask(3, "pooler", home.describe(), format!("{PID}, on two connections in turn and on one after them"));
     checks.push(match pids(home).await {
-        Ok(pids) => judge::pooler(ask, pids),
+        Ok(pids) => judge::pooler(ask, &pids),
+        Err(error) if error.code() == codes::OF0710 => judge::shared(ask, error.message()),
         Err(error) => ask.unknown(&error),
     });
 }
 
-async fn pids(home: &dyn HomeFactory) -> Result<[i64; 3], Error> {
-    let mut pids = [0; 3];
+/// A database that cannot be a home: it is known why, so it is no question that was left open.
+pub(super) fn refused(about: &str, error: &Error) -> Option<Check> {
+    match error.code() {
+        codes::OF0708 => Some(judge::standby(ask(3, "primary", about.to_owned(), RECOVERY), error.message())),
+        codes::OF0710 => Some(judge::shared(ask(3, "pooler", about.to_owned(), PID), error.message())),
+        _ => None,
+    }
+}
+
+/// Server processes, as connections saw them.
+#[derive(Default)]
+pub(super) struct Pids {
+    /// Of two connections at the same time, each asked three times.
+    pub(super) at_once: [[i64; 3]; 2],
+    /// Of one after them.
+    pub(super) next: i64,
+}
+
+/// In an order in which no regular choice of a pooler gives each connection the same session every time.
+async fn pids(home: &dyn HomeFactory) -> Result<Pids, Error> {
+    let mut pids = Pids::default();
     {
-        let mut opened = home.open(std::sync::Arc::default())?;
-        let mut desk = opened.desk().await?;
-        for pid in &mut pids[..2] {
-            *pid = desk.rows(PID, &[]).await?.first().map_or(0, |row| int(row, 0));
+        let mut homes = [home.open(std::sync::Arc::default())?, home.open(std::sync::Arc::default())?];
+        for (which, time) in [(0, 0), (1, 0), (0, 1), (0, 2), (1, 1), (1, 2)] {
+            pids.at_once[which][time] = pid(&mut *homes[which]).await?;
         }
     }
-    let mut opened = home.open(std::sync::Arc::default())?;
-    let mut desk = opened.desk().await?;
-    pids[2] = desk.rows(PID, &[]).await?.first().map_or(0, |row| int(row, 0));
+    pids.next = pid(&mut *home.open(std::sync::Arc::default())?).await?;
     Ok(pids)
+}
+
+async fn pid(home: &mut dyn Home) -> Result<i64, Error> {
+    Ok(home.desk().await?.rows(PID, &[]).await?.first().map_or(0, |row| int(row, 0)))
 }

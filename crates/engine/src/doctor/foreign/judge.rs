@@ -115,7 +115,11 @@ fn from_the_start(known: &Known<'_>, runs: &[&Run]) -> Pattern {
         cause: 2,
         id: "read-from-the-start",
         sure: if runs.len() > 1 || runs[0].records >= 100 { Sure::Likely } else { Sure::Possible },
-        seen: format!("{} rows are there again, from the log's first record on: {}", records(runs), names(runs)),
+        seen: format!(
+            "{} records' rows are there again, from the log's first record on: {}",
+            records(runs),
+            names(runs)
+        ),
         fix: without_doubles(known),
         why: "it keeps one row of each record; and a stored position that is never reset or lost (auto.offset.reset = none) keeps the \
               log from being read from its start again",
@@ -132,7 +136,7 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             id: "half-batches-repeated",
             sure: Sure::Likely,
             seen: format!(
-                "{count} rows are there again in stretches ({places}), and nearly every row has a transaction of its own{spread}"
+                "{count} records' rows are there again in stretches ({places}), and nearly every row has a transaction of its own{spread}"
             ),
             fix: TOGETHER.to_owned(),
             why: WHY_TOGETHER,
@@ -144,7 +148,7 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             id: "several-batches-repeated",
             sure: Sure::Likely,
             seen: format!(
-                "{count} rows are there again in stretches of several batches of {size} ({places}): positions are stored less often \
+                "{count} records' rows are there again in stretches of several batches of {size} ({places}): positions are stored less often \
                  than rows, as by a checkpoint or enable.auto.commit{spread}"
             ),
             fix: TOGETHER.to_owned(),
@@ -155,7 +159,7 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             id: "batches-repeated",
             sure: Sure::Certain,
             seen: format!(
-                "{count} rows are there again in stretches of whole batches of {size} ({places}): their rows were committed and \
+                "{count} records' rows are there again in stretches of whole batches of {size} ({places}): their rows were committed and \
                  their position was not, before a restart{spread}"
             ),
             fix: TOGETHER.to_owned(),
@@ -166,7 +170,7 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             id: "half-batches-repeated",
             sure: Sure::Likely,
             seen: format!(
-                "{count} rows are there again in stretches of different length ({places}): parts of batches were there before a \
+                "{count} records' rows are there again in stretches of different length ({places}): parts of batches were there before a \
                  restart, so a batch is no transaction{spread}"
             ),
             fix: TOGETHER.to_owned(),
@@ -177,7 +181,7 @@ fn again(known: &Known<'_>, runs: &[&Run]) -> Pattern {
             id: "batches-repeated",
             sure: Sure::Likely,
             seen: format!(
-                "{count} rows are there again in one stretch ({places}): rows were committed and their position was not"
+                "{count} records' rows are there again in one stretch ({places}): rows were committed and their position was not"
             ),
             fix: TOGETHER.to_owned(),
             why: WHY_TOGETHER,

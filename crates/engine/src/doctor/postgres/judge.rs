@@ -1,7 +1,7 @@
 //! Facts of PostgreSQL → checks.
 
 use super::super::check::{Ask, Check, ask};
-use super::{SETTINGS, int, text};
+use super::{Pids, SETTINGS, int, text};
 use crate::home::desk::Cell;
 
 /// Sessions that are listed one by one.
@@ -78,12 +78,7 @@ pub(super) fn recovery(ask: Ask, rows: &[Vec<Cell>]) -> Check {
     if rows.first().map_or(0, |row| int(row, 0)) == 0 {
         return ask.ok("this is the primary", "the ledger is read and moved in the same place");
     }
-    ask.broken(
-        "this is a replica in recovery",
-        "no record is lost, but nothing can be committed here",
-        "put all hosts into the url and add target_session_attrs=read-write",
-        "the client then goes to the one server that can write",
-    )
+    standby(ask, "this is a replica in recovery")
 }
 
 pub(super) fn ledger_kind(ask: Ask, rows: &[Vec<Cell>]) -> Check {
@@ -228,24 +223,46 @@ pub(super) fn outside(body: &str, trusted: bool, language: &str) -> Option<&'sta
     None
 }
 
-pub(super) fn pooler(ask: Ask, [first, again, next]: [i64; 3]) -> Check {
-    if first != again {
-        return ask.broken(
-            format!("one connection was two server sessions: {first}, then {again}"),
-            "no record is lost: Onceflow refuses to run like this (OF0710)",
-            "give the server's own address in the url, or set pool_mode = session for this database in the pooler",
-            "Onceflow's session has settings, prepared statements and temporary tables of its own",
-        );
+pub(super) fn pooler(ask: Ask, pids: &Pids) -> Check {
+    let [one, other] = &pids.at_once;
+    if let Some(asked) = pids.at_once.iter().find(|asked| asked.iter().any(|pid| *pid != asked[0])) {
+        return shared(ask, &format!("one connection was several server sessions: {asked:?}"));
     }
-    if first == next {
+    if one == other {
+        return shared(ask, &format!("two connections at the same time were one server session ({})", one[0]));
+    }
+    if pids.next == one[0] || pids.next == other[0] {
         return ask.warning(
-            format!("two connections, one after the other, were one server session ({first}): a pooler stands between"),
+            format!(
+                "two connections, one after the other, were one server session ({}): a pooler stands between",
+                pids.next
+            ),
             "not in session mode; in transaction or statement mode Onceflow refuses to run (OF0710)",
             "psql -p 6432 pgbouncer -c 'SHOW DATABASES' -- pool_mode has to be session",
             "in session mode a connection keeps its server session",
         );
     }
     ask.ok("every connection is a server session of its own", "no pooler gives settings and prepared statements away")
+}
+
+/// A standby, or a server that is read-only.
+pub(super) fn standby(ask: Ask, seen: &str) -> Check {
+    ask.broken(
+        seen.to_owned(),
+        "no record is lost, but nothing can be committed here",
+        "name all hosts in the url, and the primary is found: postgresql://user@host1,host2/database",
+        "a claim is a write on the primary; a replica would give a stale answer",
+    )
+}
+
+/// A pooler gives one connection several server sessions.
+pub(super) fn shared(ask: Ask, seen: &str) -> Check {
+    ask.broken(
+        seen.to_owned(),
+        "no record is lost: Onceflow refuses to run like this (OF0710)",
+        "give the server's own address in the url, or set pool_mode = session for this database in the pooler",
+        "Onceflow's session has settings, prepared statements and temporary tables of its own",
+    )
 }
 
 #[cfg(test)]
@@ -324,8 +341,16 @@ mod tests {
 
     #[test]
     fn a_pooler_is_known_by_the_sessions_that_it_shares() {
-        assert_eq!(pooler(asked(), [1, 2, 3]).status, Status::Broken);
-        assert_eq!(pooler(asked(), [1, 1, 1]).status, Status::Warning);
-        assert_eq!(pooler(asked(), [1, 1, 2]).status, Status::Ok);
+        for (one, other, next, status) in [
+            ([1, 2, 1], [2, 1, 2], 3, Status::Broken),
+            ([1, 1, 1], [2, 2, 3], 4, Status::Broken),
+            ([1, 1, 1], [1, 1, 1], 2, Status::Broken),
+            ([1, 1, 1], [2, 2, 2], 1, Status::Warning),
+            ([1, 1, 1], [2, 2, 2], 2, Status::Warning),
+            ([1, 1, 1], [2, 2, 2], 3, Status::Ok),
+        ] {
+            let pids = Pids { at_once: [one, other], next };
+            assert_eq!(pooler(asked(), &pids).status, status, "{one:?} {other:?} {next}");
+        }
     }
 }

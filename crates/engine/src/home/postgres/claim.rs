@@ -8,8 +8,9 @@ use crate::crash;
 use crate::error::{Error, Kind, Result};
 use crate::home::attempts::Attempts;
 use crate::home::postgres::config::PostgresConfig;
+use crate::home::postgres::pooled;
 use crate::home::postgres::rows::{self, POSITION_COLUMNS, PositionColumns, signed, uuid};
-use crate::home::postgres::session::{self, BEGIN, Open, Session, begin_hurried};
+use crate::home::postgres::session::{self, Open, Session};
 use crate::home::{Claim, ClaimRequest};
 use onceflow_core::{ClaimDecision, Generation, Held, Ledger, Nonce, PipelineId, PositionRow, ShardId, ShardRow};
 use onceflow_core::{Epoch, decide_claim};
@@ -115,23 +116,22 @@ async fn take(open: &Open<'_>, request: &ClaimRequest) -> Result<Vec<tokio_postg
     let held: Vec<Option<i64>> = request.shards.iter().map(held).collect();
     let (client, nonce) = (&open.session.client, request.nonce.to_string());
     let fail = |error| open.session.explain(error, "claim the pipeline's shards");
-    client.batch_execute(BEGIN).await.map_err(fail)?;
+    client.batch_execute(open.session.begin()).await.map_err(fail)?;
     client.batch_execute(CLAIM_LOCK_TIMEOUT).await.map_err(fail)?;
     check_pooler(open).await?;
     client.query(TAKE, &[&uuid(request.pipeline), &shards, &held, &nonce]).await.map_err(fail)
 }
 
-/// A pooler that hands out another server session for each transaction would lose settings and prepared statements.
+/// A pooler that hands out another server session for each transaction, or one session to several connections, loses settings and
+/// prepared statements.
 async fn check_pooler(open: &Open<'_>) -> Result<()> {
     let sql =
         "SELECT pg_backend_pid(), current_setting('DateStyle') LIKE 'ISO%' AND current_setting('TimeZone') = 'UTC'";
-    let row = open.session.client.query_one(sql, &[]).await;
+    let row = open.session.client.query_typed_one(sql, &[]).await;
     let row = row.map_err(|error| open.session.explain(error, "look at the session"))?;
     let (pid, kept): (i32, bool) = (row.get(0), row.get(1));
     if pid != open.session.pid || !kept {
-        return Err(Error::config(codes::OF0710, "the server session is another one than at the connection")
-            .note("a pooler in transaction or statement mode stands between")
-            .help("connect to the server itself, or to a pool with pool_mode = session"));
+        return Err(pooled("the server session is another one than at the connection"));
     }
     Ok(())
 }
@@ -341,7 +341,7 @@ async fn found_in(
     let chains: Vec<String> = founding.iter().map(|row| row.chain.to_string()).collect();
     let (generation, epoch) = (signed(Generation::NONE.get()), signed(Epoch::FOUNDING.get()));
     let nonce = Nonce::NONE.to_string();
-    client.batch_execute(&begin_hurried()).await?;
+    client.batch_execute(&open.session.begin_hurried()).await?;
     let new = client.query(FOUND_SHARDS, &[&id, &names, &chains, &generation, &nonce, &epoch]).await?;
     let c = PositionColumns::new(rows);
     let parameters: [&(dyn ToSql + Sync); 12] = [

@@ -8,7 +8,7 @@ use crate::codes;
 use crate::crash;
 use crate::error::{Error, Kind, Result};
 use crate::home::postgres::rows::{self, PositionColumns, signed, uuid};
-use crate::home::postgres::session::{BEGIN, Open, Session};
+use crate::home::postgres::session::{Open, Session};
 use crate::home::postgres::write::Writer;
 use crate::home::postgres::{closing, is_answer};
 use crate::home::{Answer, Closing, CommitError, Done, Replay, Right, Transaction};
@@ -126,14 +126,14 @@ async fn pipelined(
     parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
 ) -> Result<(), tokio_postgres::Error> {
     let client = &open.session.client;
-    let (begun, moved) = join(client.batch_execute(BEGIN), client.query(statement, parameters)).await;
+    let (begun, moved) = join(client.batch_execute(open.session.begin()), client.query(statement, parameters)).await;
     begun?;
     moved.map(drop)
 }
 
 async fn advance_ledger(open: &Open<'_>, advance: &Advance) -> Result<(), tokio_postgres::Error> {
     if switches::without(switches::Part::Ledger) {
-        return open.session.client.batch_execute(BEGIN).await;
+        return open.session.client.batch_execute(open.session.begin()).await;
     }
     let moves = advance.moves();
     let shard: Vec<&str> = moves.iter().map(|step| step.expected.shard.as_str()).collect();

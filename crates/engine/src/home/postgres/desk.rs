@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::home::Answer;
 use crate::home::desk::{Cell, Desk, Statement};
 use crate::home::postgres::schema;
-use crate::home::postgres::session::{BEGIN, Open, Session};
+use crate::home::postgres::session::{Open, Session};
 use bytes::BytesMut;
 use std::error::Error as StdError;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -22,7 +22,12 @@ impl<'a> PgDesk<'a> {
 
     async fn query(&mut self, sql: &str, parameters: &[Cell]) -> Result<Vec<Vec<Cell>>> {
         let sql = ledger_names(sql);
-        let answer = self.session.client.query(&sql, &refs(parameters)).await;
+        let client = &self.session.client;
+        let answer = match parameters {
+            // One message, and no prepared statement: it means the same through any pooler.
+            [] => client.query_typed(&sql, &[]).await,
+            _ => client.query(&sql, &refs(parameters)).await,
+        };
         let rows = answer.map_err(|error| self.session.explain(error, "read the ledger"))?;
         rows.iter().map(cells).collect()
     }
@@ -44,7 +49,7 @@ impl<'a> PgDesk<'a> {
 
 async fn run_in(open: &Open<'_>, statements: &[Statement]) -> Result<Vec<u64>> {
     let fail = |error| open.session.explain(error, "change the ledger");
-    open.session.client.batch_execute(BEGIN).await.map_err(fail)?;
+    open.session.client.batch_execute(open.session.begin()).await.map_err(fail)?;
     let mut counts = Vec::with_capacity(statements.len());
     for (index, statement) in statements.iter().enumerate() {
         let sql = ledger_names(&statement.sql);

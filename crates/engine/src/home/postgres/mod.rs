@@ -139,7 +139,12 @@ impl PostgresHome {
 
 impl Home for PostgresHome {
     fn register<'a>(&'a mut self, registration: &'a Registration) -> Answer<'a, Result<Registered>> {
-        Box::pin(async move { register::register(self.session().await?, registration).await })
+        Box::pin(async move {
+            let config = self.config.clone();
+            let session = self.session().await?;
+            session.check_alone(&config).await?;
+            register::register(session, registration).await
+        })
     }
 
     fn positions(&mut self, pipeline: PipelineId) -> Answer<'_, Result<Vec<PositionRow>>> {
@@ -195,11 +200,18 @@ pub(super) fn is_answer(error: &tokio_postgres::Error) -> bool {
 
 fn classify_db(db: &DbError, doing: &str) -> Error {
     let said = said(db);
+    if db.message().contains(session::SESSION_SIGN) {
+        return pooled(format!("cannot {doing}: the transaction is in another server session than the connection"));
+    }
+    if db.message().contains("statement pooling mode") {
+        return pooled(format!("cannot {doing}: {said}"));
+    }
     match kind_of(db.code()) {
         Verdict::ReadOnly => Error::unavailable(codes::OF0708, format!("cannot {doing}: {said}"))
             .note("Onceflow writes on the primary only")
             .help("name all hosts in the URL: postgresql://user@host1:5432,host2:5432/database"),
         Verdict::Unavailable => Error::unavailable(codes::OF0702, format!("cannot {doing}: {said}")),
+        Verdict::Pooled => pooled(format!("cannot {doing}: {said}")),
         Verdict::Login => Error::config(codes::OF0703, format!("cannot {doing}: {said}"))
             .help("check user, password, database and sslmode of the URL with psql"),
         Verdict::Privilege => Error::config(codes::OF0704, format!("cannot {doing}: {said}")).help(grant(db.message())),
@@ -214,8 +226,16 @@ pub(super) fn said(db: &DbError) -> String {
     format!("{}{detail} [SQLSTATE {}]", db.message(), db.code().code())
 }
 
+/// The session is not one server session from its beginning to its end.
+pub(super) fn pooled(message: impl Into<String>) -> Error {
+    Error::config(codes::OF0710, message)
+        .note("a pooler in transaction or statement mode stands between")
+        .help("connect to the server itself, or to a pool with pool_mode = session")
+}
+
 enum Verdict {
     Unavailable,
+    Pooled,
     ReadOnly,
     Login,
     Privilege,
@@ -231,7 +251,9 @@ fn kind_of(state: &SqlState) -> Verdict {
         "42501" => Verdict::Privilege,
         "3D000" => Verdict::Login,
         // A plan that was prepared before a table changed; a new session prepares it anew.
-        "0A000" | "26000" => Verdict::Unavailable,
+        "0A000" => Verdict::Unavailable,
+        // The driver's statements are its session's own: one that is gone, or there already, is in another session.
+        "26000" | "42P05" => Verdict::Pooled,
         "40001" | "40P01" | "55P03" | "55006" | "57014" | "25P03" | "25P04" | "58000" | "58030" => Verdict::Unavailable,
         "42P01" | "42703" | "42883" | "42804" | "42846" | "3F000" | "42704" => Verdict::Changed,
         _ => match code.get(..2) {
@@ -314,6 +336,7 @@ mod tests {
     fn each_state_is_what_an_operator_would_do_about_it() {
         let verdict = |code: &str| match kind_of(&SqlState::from_code(code)) {
             Verdict::Unavailable => "again",
+            Verdict::Pooled => "pooler",
             Verdict::ReadOnly => "read-only",
             Verdict::Login => "login",
             Verdict::Privilege => "privilege",
@@ -322,6 +345,7 @@ mod tests {
         };
         for (codes, expected) in [
             (&["08006", "57P01", "57P03", "53100", "53300", "40001", "40P01", "55P03", "57014", "25P03"][..], "again"),
+            (&["26000", "42P05"], "pooler"),
             (&["25006"], "read-only"),
             (&["28P01", "28000", "3D000"], "login"),
             (&["42501"], "privilege"),

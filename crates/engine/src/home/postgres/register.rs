@@ -6,7 +6,7 @@ use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::home::postgres::rows::uuid;
 use crate::home::postgres::schema;
-use crate::home::postgres::session::{Open, Session, begin_hurried};
+use crate::home::postgres::session::{Open, Session};
 use crate::home::postgres::write::{self, TableFindings, TableIdentity};
 use crate::home::{Registered, Registration};
 use onceflow_core::PipelineId;
@@ -67,7 +67,7 @@ async fn in_transaction(
 ) -> Result<Registered, Failed> {
     let client = &open.session.client;
     let fail = |error| failed(open, error, "register the pipeline");
-    client.batch_execute(&begin_hurried()).await.map_err(fail)?;
+    client.batch_execute(&open.session.begin_hurried()).await.map_err(fail)?;
     client.batch_execute(schema::LOCK).await.map_err(fail)?;
     let state = schema::look(client).await?;
     let known = if state.exists() { Known::read(client, &registration.name).await.map_err(fail)? } else { None };

@@ -8,7 +8,7 @@ use crate::home::postgres::commit::Statements;
 use crate::home::postgres::config::PostgresConfig;
 use crate::home::postgres::tls::Attempt;
 use crate::home::postgres::write::Writer;
-use crate::home::postgres::{classify, quote};
+use crate::home::postgres::{classify, pooled, quote};
 use futures_util::FutureExt as _;
 use onceflow_core::{Generation, PipelineId};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     pub(super) pid: i32,
     pub(super) role: String,
+    /// How a transaction of this session begins.
+    begin: String,
     heard: Arc<Heard>,
     /// Set where nothing may be assumed of the session any more; it is dropped before its next use.
     pub(super) broken: bool,
@@ -80,12 +82,13 @@ impl Session {
         let client = connect(config, &heard).await?;
         set_up(&client, config).await?;
         let doing = format!("look at {}", config.describe());
-        let row = client.query_one(LOOK, &[]).await.map_err(|error| classify(error, &doing))?;
+        let row = client.query_typed_one(LOOK, &[]).await.map_err(|error| classify(error, &doing))?;
         check_server(&row, config)?;
         let version: i32 = row.get("version");
         set_where_supported(&client, version).await;
         Ok(Self {
             client,
+            begin: begin(row.get("pid")),
             pid: row.get("pid"),
             role: row.get("role"),
             heard,
@@ -131,6 +134,34 @@ impl Session {
         answer.map(drop).map_err(|error| self.explain(error, "name the session"))
     }
 
+    /// How a transaction begins, in one message: it raises where it is in another server session than this one.
+    pub(super) fn begin(&self) -> &str {
+        &self.begin
+    }
+
+    /// [`Self::begin`] and [`HURRY`] in one message.
+    pub(super) fn begin_hurried(&self) -> String {
+        format!("{}; {HURRY}", self.begin)
+    }
+
+    /// Refuses a pooler that gives this idle session to whoever comes: they would share settings and prepared statements.
+    pub(super) async fn check_alone(&self, config: &PostgresConfig) -> Result<()> {
+        let other = match connect_plainly(config).await {
+            Ok(other) => {
+                other.query_typed_one("SELECT pg_backend_pid() AS pid", &[]).await.map(|row| row.get::<_, i32>("pid"))
+            }
+            // A limit on connections: there is one session less to share.
+            Err(error) => {
+                tracing::debug!("no second connection to compare with: {error}");
+                return Ok(());
+            }
+        };
+        match other {
+            Ok(pid) if pid == self.pid => Err(pooled(format!("two connections are one server session ({pid})"))),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a transaction that is rolled back unless it is finished. Nothing is sent yet.
     pub(super) fn open_transaction(&mut self) -> Open<'_> {
         Open { session: self, finished: false }
@@ -143,20 +174,23 @@ pub(super) struct Open<'a> {
     finished: bool,
 }
 
-/// The marker is gone with the transaction that set it, so a statement can prove in the server that it runs inside.
-pub(super) const BEGIN: &str =
-    "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL onceflow.transaction = 'open'";
+/// What the server's error contains where a transaction began in another server session: a pooler gives each transaction any.
+pub(super) const SESSION_SIGN: &str = "onceflow/session";
+
+/// The marker is gone with the transaction that set it, so a statement can prove in the server that it runs inside. The query
+/// raises in any other server session than the one with this process id, by a cast of a text that only exists there.
+fn begin(pid: i32) -> String {
+    format!(
+        "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL onceflow.transaction = 'open'; \
+         SELECT CASE WHEN pg_backend_pid() = {pid} THEN 1 ELSE ('{SESSION_SIGN}: ' || pg_backend_pid())::integer END"
+    )
+}
 
 /// For the short transactions of a start. Everybody else who starts waits for what they lock, and a process that is stopped in
 /// the middle of one would hold it for as long as an owner may pause. They have no reason to pause at all: 5 s.
 const HURRY: &str = "SELECT set_config('idle_in_transaction_session_timeout',
         CASE WHEN setting::bigint BETWEEN 1 AND 5000 THEN setting ELSE '5000' END, true)
     FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'";
-
-/// [`BEGIN`] and [`HURRY`] in one message.
-pub(super) fn begin_hurried() -> String {
-    format!("{BEGIN}; {HURRY}")
-}
 
 impl Open<'_> {
     /// The transaction has ended in the server, one way or the other.
@@ -363,6 +397,27 @@ fn check_server(row: &tokio_postgres::Row, config: &PostgresConfig) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As behind a pooler that gives each transaction another server session.
+    #[test]
+    fn a_transaction_in_another_server_session_raises() {
+        let Ok(url) = std::env::var("ONCEFLOW_TEST_POSTGRES") else {
+            assert!(std::env::var_os("ONCEFLOW_TEST_REQUIRE").is_none(), "ONCEFLOW_TEST_POSTGRES is not set");
+            println!("not run: ONCEFLOW_TEST_POSTGRES is not set");
+            return;
+        };
+        let begun = async {
+            let config = PostgresConfig::parse(&url, None, None).unwrap();
+            let mut session = Session::open(&config).await.unwrap();
+            session.client.batch_execute(&session.begin_hurried()).await.unwrap();
+            session.client.batch_execute("ROLLBACK").await.unwrap();
+            session.begin = begin(session.pid + 1);
+            session.client.batch_execute(session.begin()).await
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = classify(runtime.block_on(begun).unwrap_err(), "begin");
+        assert_eq!(error.code(), codes::OF0710, "{error}");
+    }
 
     #[test]
     fn application_names_fit_and_end_with_the_generation() {
