@@ -24,9 +24,7 @@ impl Beside {
     fn takes_the_place(&self, case: &Case) {
         let path = case.folder.path().join("p.sql");
         let sql = std::fs::read_to_string(&path).expect("the test wrote it");
-        let (server, _) = case.database.url.rsplit_once('/').expect("the URL ends with the database");
-        let (host, _) = server.rsplit_once(':').expect("it has a port");
-        std::fs::write(&path, sql.replace(server, &format!("{host}:{}", self.port))).expect("the folder is ours");
+        std::fs::write(&path, sql.replace(&case.database.url, &self.url(case))).expect("the folder is ours");
     }
 
     fn url(&self, case: &Case) -> String {

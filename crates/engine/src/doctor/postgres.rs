@@ -125,8 +125,7 @@ pub(super) async fn pooler(home: &dyn HomeFactory, checks: &mut Vec<Check>) {
     let ask = ask(3, "pooler", home.describe(), format!("{PID}, on two connections in turn and on one after them"));
     checks.push(match pids(home).await {
         Ok(pids) => judge::pooler(ask, &pids),
-        Err(error) if error.code() == codes::OF0710 => judge::shared(ask, error.message()),
-        Err(error) => ask.unknown(&error),
+        Err(error) => refused(&home.describe(), &error).unwrap_or_else(|| ask.unknown(&error)),
     });
 }
 
