@@ -1,9 +1,9 @@
 //! How fast one core decodes: prints records per second for records of 130 bytes with six columns, all used and two used.
 
 use arrow_schema::{DataType, Field, Schema};
-use onceflow::core::{Partition, Position, Span};
-use onceflow::decode::{Column, DecodeSpec, Format, JsonOptions, Origin, decoder};
-use onceflow::record::{Batch, Record, Records, TimestampType};
+use onceflow_engine::core::{Partition, Position, Span};
+use onceflow_engine::decode::{Column, DecodeSpec, Format, JsonOptions, Origin, decoder};
+use onceflow_engine::record::{Batch, Record, Records, TimestampType};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ fn batch(text: impl Fn(u64) -> String) -> Batch {
     Batch { partition: Partition::new("s", "t", 0), span, records, leader_epoch: None, file: None }
 }
 
-fn measure(what: &str, fields: Vec<Field>, batch: &Batch) -> onceflow::Result<()> {
+fn measure(what: &str, fields: Vec<Field>, batch: &Batch) -> onceflow_engine::Result<()> {
     let columns =
         fields.iter().map(|field| Column { origin: Origin::Value(field.name().clone()), place: None }).collect();
     let value = Format::Json(JsonOptions::default());
@@ -51,7 +51,7 @@ fn measure(what: &str, fields: Vec<Field>, batch: &Batch) -> onceflow::Result<()
     Ok(())
 }
 
-fn main() -> onceflow::Result<()> {
+fn main() -> onceflow_engine::Result<()> {
     let plain = batch(|n| {
         format!(
             "{{\"id\":{n},\"account\":\"acc-{:05}\",\"amount\":{},\"ts\":{},\"merchant\":\"merchant-{}\",\"note\":\"payment number {n} of the day\"}}",

@@ -1,9 +1,9 @@
 //! How fast the Kafka source reads alone: `kafka_rate HOST:PORT TOPIC`. Fills the topic (4 partitions, 2 million records of 130
 //! bytes) if it is missing, then reads it three times.
 
-use onceflow::core::{PositionRow, ShardId};
-use onceflow::source::kafka::{Bounded, KafkaFactory, KafkaSpec, Property, Startup, Topics};
-use onceflow::source::{FetchLimits, SourceFactory};
+use onceflow_engine::core::{PositionRow, ShardId};
+use onceflow_engine::source::kafka::{Bounded, KafkaFactory, KafkaSpec, Property, Startup, Topics};
+use onceflow_engine::source::{FetchLimits, SourceFactory};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -69,7 +69,7 @@ fn read(servers: &str, topic: &str) {
     let partitions: Vec<_> = found.iter().map(|one| one.partition.clone()).collect();
     let ends = source.ends(&partitions).expect("the broker answers");
     let from = source.initial(&partitions).expect("the broker answers");
-    let row = |one: onceflow::source::Found| PositionRow {
+    let row = |one: onceflow_engine::source::Found| PositionRow {
         shard: ShardId::new("s"),
         next: from[&one.partition],
         partition: one.partition,

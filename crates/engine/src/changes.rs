@@ -169,6 +169,8 @@ pub struct Part {
     pub failed: Vec<Failed>,
     /// What became of the records; balanced.
     pub counts: Counts,
+    /// Values for a [`UserCode`](crate::user_code::UserCode), which knows their type.
+    pub cargo: Option<Box<dyn std::any::Any + Send>>,
     /// First ordinal of each batch, and the number of all records at the end.
     starts: Vec<u32>,
 }
@@ -182,7 +184,7 @@ impl Part {
         let dead = failed.len() as u64 - skipped;
         let filtered = records.saturating_sub(used + dead + skipped);
         let counts = Counts { records, used, filtered, late: 0, dead, skipped };
-        Self { batches, sets, failed, counts, starts }
+        Self { batches, sets, failed, counts, cargo: None, starts }
     }
 
     /// Lets go of all records but the failed ones, which are renumbered. For parts whose rows are made of many records: no
@@ -364,6 +366,17 @@ pub struct Refusal {
     pub row: String,
 }
 
+/// A record that a handler put aside: it took no effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Aside {
+    /// The index of the part in the work.
+    pub part: usize,
+    /// The record, as an index over the part's batches.
+    pub ordinal: u32,
+    /// Why, in the handler's words.
+    pub reason: String,
+}
+
 /// What a transaction has written.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Written {
@@ -373,6 +386,8 @@ pub struct Written {
     pub ignored: Vec<u64>,
     /// Rows that were refused, by unit; their records took no effect in any table.
     pub refused: Vec<Refusal>,
+    /// Records that a handler put aside, each once.
+    pub aside: Vec<Aside>,
 }
 
 #[cfg(test)]

@@ -29,5 +29,6 @@ pub mod source;
 pub mod switches;
 #[cfg(not(feature = "bench-switches"))]
 mod switches;
+pub mod user_code;
 
 pub use error::{Error, Kind, Place, Result};

@@ -4,6 +4,7 @@ use crate::changes::{TableSpec, WriteMode};
 use crate::home::HomeFactory;
 use crate::logic::LogicFactory;
 use crate::source::SourceFactory;
+use crate::user_code::UserCodeFactory;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub struct Branch {
     pub tables: Arc<Vec<TableSpec>>,
     /// The logic between.
     pub logic: Arc<dyn LogicFactory>,
+    /// Code that writes what the logic carries to it, after the rows of the tables.
+    pub user_code: Option<Arc<dyn UserCodeFactory>>,
     /// Which sources feed which tables, one line an edge.
     pub wiring: String,
     /// For each INSERT the operators that run, one line an operator, source first.

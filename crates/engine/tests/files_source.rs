@@ -1,10 +1,10 @@
 //! Files as a source, on real files: every position can be resumed from, and whatever changes behind our back is noticed.
 
-use onceflow::core::{Partition, Position, PositionRow, ShardId};
-use onceflow::record::Batch;
-use onceflow::source::files::{FilesFactory, FilesSpec, Framing, LINE_BYTES_MAX};
-use onceflow::source::{Difference, FetchLimits, Source, SourceFactory};
-use onceflow::{Error, Kind, Result};
+use onceflow_engine::core::{Partition, Position, PositionRow, ShardId};
+use onceflow_engine::record::Batch;
+use onceflow_engine::source::files::{FilesFactory, FilesSpec, Framing, LINE_BYTES_MAX};
+use onceflow_engine::source::{Difference, FetchLimits, Source, SourceFactory};
+use onceflow_engine::{Error, Kind, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;

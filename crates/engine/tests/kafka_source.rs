@@ -1,11 +1,11 @@
 //! The Kafka source against a real broker: `ONCEFLOW_TEST_KAFKA=host:port cargo test --test kafka_source`.
 #![cfg(feature = "kafka")]
 
-use onceflow::core::{Fingerprint, Partition, Position, PositionRow, ShardId, SourceIdentity, Tail};
-use onceflow::record::TimestampType;
-use onceflow::source::kafka::{Bounded, KafkaFactory, KafkaSpec, Property, Reset, Startup, Topics};
-use onceflow::source::{Difference, Fetch, FetchLimits, Found, Source, SourceFactory};
-use onceflow::{Error, Kind};
+use onceflow_engine::core::{Fingerprint, Partition, Position, PositionRow, ShardId, SourceIdentity, Tail};
+use onceflow_engine::record::TimestampType;
+use onceflow_engine::source::kafka::{Bounded, KafkaFactory, KafkaSpec, Property, Reset, Startup, Topics};
+use onceflow_engine::source::{Difference, Fetch, FetchLimits, Found, Source, SourceFactory};
+use onceflow_engine::{Error, Kind};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;

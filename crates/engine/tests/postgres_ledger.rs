@@ -7,14 +7,14 @@
 mod postgres_support;
 
 use futures_util::FutureExt as _;
-use onceflow::changes::{ColumnSpec, OnError, TableSpec, WriteMode};
-use onceflow::codes;
-use onceflow::core::{
+use onceflow_engine::changes::{ColumnSpec, OnError, TableSpec, WriteMode};
+use onceflow_engine::codes;
+use onceflow_engine::core::{
     ChainHash, Consumed, Counts, Digest, Epoch, Generation, Partition, Position, Seal, ShardId, Span, TableTotal,
 };
-use onceflow::home::desk::{Cell, Statement};
-use onceflow::home::{Claim, CommitError, DeadLetter, Done, Replay, Right};
-use onceflow::{Kind, Place};
+use onceflow_engine::home::desk::{Cell, Statement};
+use onceflow_engine::home::{Claim, CommitError, DeadLetter, Done, Replay, Right};
+use onceflow_engine::{Kind, Place};
 use postgres_support::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -462,7 +462,7 @@ fn dead_letters_go_in_whatever_they_hold_and_are_replayed_once() {
             assert_eq!(begun.is_ok(), works);
             match begun {
                 Ok(transaction) => {
-                    let done = transaction.commit(&onceflow::home::Closing::default()).await.unwrap();
+                    let done = transaction.commit(&onceflow_engine::home::Closing::default()).await.unwrap();
                     assert!(matches!(done, Done::Replayed(2)), "{done:?}");
                 }
                 Err(CommitError::Rejected(error)) => assert_eq!(error.code(), codes::OF0909),

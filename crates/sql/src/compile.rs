@@ -76,6 +76,7 @@ fn finish(mut script: Script, options: &CompileOptions) -> Result<Compiled, Vec<
             sources: factories(&script, &planned.sources),
             tables: Arc::new(group.tables),
             logic: planned.logic,
+            user_code: None,
             wiring,
             operators: planned.operators,
         });

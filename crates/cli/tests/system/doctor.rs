@@ -73,7 +73,7 @@ fn nothing_is_broken_in_a_healthy_database_and_the_probe_leaves_nothing() {
     ] {
         assert_eq!(status(&object, id), "ok", "{object:#}");
     }
-    assert_eq!(case.database.number("SELECT count(*) FROM onceflow.migration"), 1);
+    assert_eq!(case.database.number("SELECT count(*) FROM onceflow.migration"), 2);
     assert_eq!(case.database.number("SELECT count(*) FROM onceflow.shard"), 1);
 }
 

@@ -1,7 +1,7 @@
 //! Every error code with its title and its explanation: `onceflow explain OF0203` and docs/errors.md are made from here.
 //!
 //! Ranges: 00 engine and ownership · 01 command line · 02 text, statements, options · 03 queries · 04 Kafka · 05 files and
-//! generated data · 06 records that cannot be decoded · 07 PostgreSQL · 08 SQLite · 09 ledger.
+//! generated data · 06 records that cannot be decoded · 07 PostgreSQL · 08 SQLite · 09 ledger · 10 logic in Rust.
 
 use std::fmt;
 
@@ -66,6 +66,7 @@ mod record;
 mod sqlite;
 mod text;
 mod torture;
+mod user_code;
 
 #[allow(unused_imports)]
 pub use audit::*;
@@ -95,6 +96,8 @@ pub use sqlite::*;
 pub use text::*;
 #[allow(unused_imports)]
 pub use torture::*;
+#[allow(unused_imports)]
+pub use user_code::*;
 
 /// All codes, in order.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
@@ -113,6 +116,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         postgres::ENTRIES,
         sqlite::ENTRIES,
         ledger::ENTRIES,
+        user_code::ENTRIES,
     ]
     .into_iter()
     .flatten()

@@ -17,7 +17,7 @@ pub enum Cell {
 }
 
 /// Queries over the ledger. Table names are written as `{shard}`, `{commit}` …, and become the home's own
-/// (`onceflow.shard`, `onceflow_shard`); parameters as `$1`, `$2` … in order of first appearance, each used once.
+/// (`onceflow.shard`, `onceflow_shard`); parameters as `$1`, `$2` … by their numbers.
 pub trait Desk {
     /// Whether the ledger exists here.
     fn exists(&mut self) -> Answer<'_, Result<bool>>;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub mod attempts;
 pub mod desk;
 pub mod ephemeral;
+pub mod inside;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod refuse;
@@ -230,6 +231,11 @@ pub trait Transaction {
     /// Writes the work into its tables. Refused records are left out as their tables say; with `stop` the answer is
     /// `Rejected` with an error of kind `Data`.
     fn write<'a>(&'a mut self, work: &'a Work) -> Answer<'a, Result<Written, CommitError>>;
+
+    /// Lets the user's own code in, before the commit. `None` where the home keeps no rows.
+    fn inside(&mut self) -> Option<&mut dyn inside::Inside> {
+        None
+    }
 
     /// Writes dead letters and the commit row, and commits. Never sends COMMIT twice.
     fn commit<'a>(self: Box<Self>, closing: &'a Closing) -> Answer<'a, Result<Done, CommitError>>

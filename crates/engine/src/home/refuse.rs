@@ -128,7 +128,8 @@ async fn search(
     tables: usize,
     checked: bool,
 ) -> Result<Written, CommitError> {
-    let mut written = Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new() };
+    let mut written =
+        Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new(), aside: Vec::new() };
     let whole = 0..units.len();
     let mut open = vec![whole];
     let (mut passed, mut named) = (0, false);
@@ -240,7 +241,12 @@ mod tests {
             self.tried += units.len();
             let Some(bad) = units.iter().map(|unit| self.number(*unit)).find(|number| self.bad.contains(number)) else {
                 self.there.extend(units);
-                return Ok(Written { rows: vec![units.len() as u64], ignored: vec![0], refused: Vec::new() });
+                return Ok(Written {
+                    rows: vec![units.len() as u64],
+                    ignored: vec![0],
+                    refused: Vec::new(),
+                    aside: Vec::new(),
+                });
             };
             Err(match (self.names)(bad) {
                 Some(named) => Stopped::Named(self.refusal(self.units[named])),
@@ -261,7 +267,7 @@ mod tests {
         }
 
         fn singly<'a>(&'a mut self, units: &'a [Unit], _: bool) -> Answer<'a, Result<Written, CommitError>> {
-            let mut written = Written { rows: vec![0], ignored: vec![0], refused: Vec::new() };
+            let mut written = Written { rows: vec![0], ignored: vec![0], refused: Vec::new(), aside: Vec::new() };
             for unit in units {
                 match self.write(&[*unit]) {
                     Ok(more) => add(&mut written, more),

@@ -1,6 +1,6 @@
 //! What a commit says of itself: final counts and dead letters, out of the work and what the home wrote of it.
 
-use crate::changes::{Failed, Lineage, OnError, Part, Refusal, TableSpec, Work, Written};
+use crate::changes::{Aside, Failed, Lineage, OnError, Part, Refusal, TableSpec, Work, Written};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::home::desk::Cell;
@@ -102,6 +102,11 @@ pub fn close(work: &Work, written: &Written, tables: &[TableSpec]) -> Result<Clo
             dead_letters.push(refused(work, &lineage, refusal, tables)?);
         }
     }
+    for aside in &written.aside {
+        counts.used -= 1;
+        counts.dead += 1;
+        dead_letters.push(put_aside(work, aside));
+    }
     if !counts.balanced() {
         return Err(Error::internal(format!("counts do not balance at the end of an epoch: {counts:?}")));
     }
@@ -122,6 +127,11 @@ fn undecodable(part: &Part, failed: &Failed) -> DeadLetter {
         place: failed.place.as_ref().map(ToString::to_string),
         ..letter(partition, &record)
     }
+}
+
+fn put_aside(work: &Work, aside: &Aside) -> DeadLetter {
+    let (partition, record) = work.parts[aside.part].record(aside.ordinal);
+    DeadLetter { code: codes::OF1005.to_string(), reason: aside.reason.clone(), ..letter(partition, &record) }
 }
 
 fn refused(work: &Work, lineage: &Lineage, refusal: &Refusal, tables: &[TableSpec]) -> Result<DeadLetter> {

@@ -3,10 +3,10 @@
 //! [`Lane::attempt`] is the data path, top to bottom. It has no branch that handles recovery: an attempt leaves at the first
 //! failure, and the next attempt claims again. There is no second way in.
 
-use crate::changes::{TableSpec, Work};
+use crate::changes::{TableSpec, Work, Written};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
-use crate::home::{Claim, ClaimRequest, CommitError, Done, Home, Right};
+use crate::home::{Claim, ClaimRequest, CommitError, Done, Home, Right, Transaction};
 use crate::lane::epoch::{Epoch, Handover, Next};
 use crate::lane::feed::{Drive, Feed, Loan, Start};
 use crate::pipeline::Settings;
@@ -15,6 +15,7 @@ use crate::run::memory;
 use crate::run::observe::{Event, Watcher};
 use crate::run::retry::Patience;
 use crate::run::stop::Stop;
+use crate::user_code::UserCode;
 use onceflow_core::{Held, Ledger, Nonce, Partition, PipelineId, Position, PositionRow, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +50,8 @@ pub struct Lane {
     pub home: Box<dyn Home>,
     /// Sources and logic.
     pub loan: Option<Loan>,
+    /// Code that writes what the logic carries to it.
+    pub user_code: Option<Box<dyn UserCode>>,
     /// The names of the sources, by index.
     pub names: Vec<Arc<str>>,
     /// The target tables.
@@ -139,7 +142,7 @@ impl Lane {
                 Err(ended) => return Ok(ended),
             };
             closing::refuse_stops(&epoch.work)?;
-            let Epoch { work, step } = epoch;
+            let Epoch { mut work, step } = epoch;
             let started = self.ambient.instant();
             let advance = ledger.propose(step)?;
             let spans = spans(advance.step());
@@ -147,9 +150,11 @@ impl Lane {
                 let moved = drain(&self.stop, &*self.ambient, self.home.begin(Right::Advance(advance)));
                 let Some(transaction) = moved.await else { return Ok(Ended::Stopped) };
                 let mut transaction = transaction.map_err(explain)?;
-                let written = drain(&self.stop, &*self.ambient, transaction.write(&work)).await;
-                let Some(written) = written else { return Ok(Ended::Stopped) };
-                let written = written.map_err(explain)?;
+                let writing = write(&mut *transaction, self.user_code.as_deref_mut(), &mut work);
+                let Some(written) = drain(&self.stop, &*self.ambient, writing).await else {
+                    return Ok(Ended::Stopped);
+                };
+                let written = written?;
                 let closing = closing::close(&work, &written, &self.tables)?;
                 dead.check(&closing)?;
                 let Done::Advanced(committed) = transaction.commit(&closing).await.map_err(explain)? else {
@@ -269,6 +274,23 @@ impl Lane {
         let counts = &closing.counts;
         self.watcher.event(&Event::Committed { lane: self.index, spans, counts, rows, took });
     }
+}
+
+/// Writes the rows of the tables, and then whatever the handler writes.
+async fn write(
+    transaction: &mut dyn Transaction,
+    user_code: Option<&mut (dyn UserCode + 'static)>,
+    work: &mut Work,
+) -> Result<Written> {
+    let mut written = transaction.write(work).await.map_err(explain)?;
+    if let Some(user_code) = user_code {
+        let Some(inside) = transaction.inside() else {
+            return Err(Error::config(codes::OF1006, "a handler needs a home that keeps rows and ledger")
+                .help("write into PostgreSQL or SQLite"));
+        };
+        written.aside = user_code.handle(inside, work).await?;
+    }
+    Ok(written)
 }
 
 /// Lets a step of a transaction go on for [`DRAIN_MAX`] after the wish to stop; `None` where it took longer. The transaction

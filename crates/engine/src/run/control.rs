@@ -231,6 +231,7 @@ impl<'a> Control<'a> {
         let tables = self.branch.tables.clone();
         let loan = Loan { sources: self.open_sources()?, logic: self.branch.logic.build()? };
         let (pipeline, until) = (started.pipeline, started.until.clone());
+        let user_code = self.branch.user_code.clone();
         let names = self.names.clone();
         let settings = self.pipeline.settings.for_branch(&tables, self.branch.logic.only_groups());
         let options = self.options.clone();
@@ -243,6 +244,7 @@ impl<'a> Control<'a> {
                 until,
                 home,
                 loan: Some(loan),
+                user_code: user_code.map(|code| code.build()),
                 names,
                 tables,
                 settings,

@@ -1,13 +1,13 @@
 //! What the PostgreSQL tests share: a database each, a home, steps of a ledger, and a proxy that loses answers.
 
-use onceflow::changes::{TableSpec, Work};
-use onceflow::core::{
+use onceflow_engine::changes::{TableSpec, Work};
+use onceflow_engine::core::{
     Consumed, Counts, Digest, Epoch, Fingerprint, Held, Ledger, Nonce, Partition, PipelineId, Position, PositionRow,
     ShardId, SourceIdentity, Span, Step, TableTotal, Tail,
 };
-use onceflow::home::postgres::{PostgresConfig, PostgresFactory};
-use onceflow::home::{Claim, ClaimRequest, Closing, CommitError, Done, Home, HomeFactory, Registration, Right};
-use onceflow::logic::EpochClock;
+use onceflow_engine::home::postgres::{PostgresConfig, PostgresFactory};
+use onceflow_engine::home::{Claim, ClaimRequest, Closing, CommitError, Done, Home, HomeFactory, Registration, Right};
+use onceflow_engine::logic::EpochClock;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,22 +1,22 @@
 //! Claim, move and commit: who may write, and what is known after each answer.
 
 use super::lab::*;
-use onceflow::Kind;
-use onceflow::changes::WriteMode;
-use onceflow::codes;
-use onceflow::core::{Epoch, Generation, Position};
-use onceflow::home::{Claim, CommitError, Right};
+use onceflow_engine::Kind;
+use onceflow_engine::changes::WriteMode;
+use onceflow_engine::codes;
+use onceflow_engine::core::{Epoch, Generation, Position};
+use onceflow_engine::home::{Claim, CommitError, Right};
 
-fn one_table() -> (Lab, Vec<onceflow::changes::TableSpec>) {
+fn one_table() -> (Lab, Vec<onceflow_engine::changes::TableSpec>) {
     (Lab::new("CREATE TABLE t (k INTEGER, v INTEGER)"), vec![ints("t", &["k", "v"], 0, WriteMode::Append)])
 }
 
-fn fenced(answer: &Result<onceflow::changes::Written, CommitError>) -> bool {
+fn fenced(answer: &Result<onceflow_engine::changes::Written, CommitError>) -> bool {
     matches!(answer, Err(CommitError::Fenced(error)) if error.code() == codes::OF0002)
 }
 
 /// The ledger is told to be elsewhere: certainly not applied, and a claim goes on.
-fn elsewhere(answer: &Result<onceflow::changes::Written, CommitError>, words: &str) {
+fn elsewhere(answer: &Result<onceflow_engine::changes::Written, CommitError>, words: &str) {
     match answer {
         Err(CommitError::Rejected(error)) => {
             assert_eq!((error.code(), error.kind()), (codes::OF0910, Kind::Unavailable), "{error}");
@@ -177,7 +177,7 @@ fn a_claim_waits_for_the_transaction_in_flight_and_sees_what_it_committed() {
     });
     std::thread::park_timeout(std::time::Duration::from_millis(400));
     assert!(!claimer.is_finished(), "the claim did not wait");
-    let closing = onceflow::lane::closing::close(&work, &written, &tables).unwrap();
+    let closing = onceflow_engine::lane::closing::close(&work, &written, &tables).unwrap();
     now(transaction.commit(&closing)).unwrap();
     assert_eq!(claimer.join().unwrap(), [Position::new(FIRST + 1), Position::new(FIRST)]);
 }

@@ -1,11 +1,11 @@
 //! The file itself: missing, foreign, damaged, replaced, restored, full.
 
 use super::lab::*;
-use onceflow::Kind;
-use onceflow::changes::{TableSpec, WriteMode};
-use onceflow::codes;
-use onceflow::core::{Epoch, Generation};
-use onceflow::home::{CommitError, Registration};
+use onceflow_engine::Kind;
+use onceflow_engine::changes::{TableSpec, WriteMode};
+use onceflow_engine::codes;
+use onceflow_engine::core::{Epoch, Generation};
+use onceflow_engine::home::{CommitError, Registration};
 use std::path::PathBuf;
 
 fn append() -> Vec<TableSpec> {
@@ -58,7 +58,7 @@ fn a_damaged_file_stops_with_what_to_do_and_commits_nothing() {
     std::fs::write(lab.path(), bytes).unwrap();
     let mut home = lab.home(&append());
     let pipeline = lab.row("SELECT pipeline FROM onceflow_pipeline");
-    let pipeline = onceflow::core::PipelineId::parse(&pipeline).unwrap();
+    let pipeline = onceflow_engine::core::PipelineId::parse(&pipeline).unwrap();
     let ledger = claim(&mut *home, pipeline, 2, 7);
     let mut owner = Owner { home, ledger, pipeline, tables: append() };
     let work = owner.rows(pairs(&[1], &[1]));

@@ -2,10 +2,10 @@
 
 use super::lab::*;
 use arrow_schema::{DataType, TimeUnit};
-use onceflow::changes::{MergeOp, TableSpec, WriteMode};
-use onceflow::codes::{self, Code};
-use onceflow::home::Registration;
-use onceflow::{Kind, Place};
+use onceflow_engine::changes::{MergeOp, TableSpec, WriteMode};
+use onceflow_engine::codes::{self, Code};
+use onceflow_engine::home::Registration;
+use onceflow_engine::{Kind, Place};
 
 /// The one finding of a table that does not fit, with everything it says.
 fn finding(sql: &str, spec: TableSpec) -> (Code, Place, String) {

@@ -3,18 +3,20 @@
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use futures_util::FutureExt as _;
-use onceflow::changes::{ColumnSpec, OnError, Part, RowSet, TableSpec, Work, WriteMode, Written};
-use onceflow::core::{
+use onceflow_engine::changes::{ColumnSpec, OnError, Part, RowSet, TableSpec, Work, WriteMode, Written};
+use onceflow_engine::core::{
     Consumed, Counts, Digest, Held, Ledger, Nonce, Partition, PipelineId, Position, PositionRow, ShardId,
     SourceIdentity, Span, Step, TableTotal,
 };
-use onceflow::digest::digest_rows;
-use onceflow::home::sqlite::SqliteFactory;
-use onceflow::home::{Claim, ClaimRequest, CommitError, Done, Home, HomeFactory, Registered, Registration, Right};
-use onceflow::lane::closing;
-use onceflow::logic::EpochClock;
-use onceflow::record::{Batch, Record, Records, TimestampType};
-use onceflow::{Error, Place};
+use onceflow_engine::digest::digest_rows;
+use onceflow_engine::home::sqlite::SqliteFactory;
+use onceflow_engine::home::{
+    Claim, ClaimRequest, CommitError, Done, Home, HomeFactory, Registered, Registration, Right,
+};
+use onceflow_engine::lane::closing;
+use onceflow_engine::logic::EpochClock;
+use onceflow_engine::record::{Batch, Record, Records, TimestampType};
+use onceflow_engine::{Error, Place};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use std::collections::BTreeMap;
@@ -376,7 +378,7 @@ pub fn nothing(from: u64, count: usize) -> Work {
 /// Offsets of refused records.
 pub fn offsets(work: &Work, written: &Written) -> Vec<u64> {
     let lineage = work.lineage();
-    let one = |refusal: &onceflow::changes::Refusal| {
+    let one = |refusal: &onceflow_engine::changes::Refusal| {
         let (part, ordinal) = lineage.find(refusal.unit).expect("a record");
         work.parts[part].record(ordinal).1.offset.get()
     };

@@ -1,14 +1,14 @@
 //! The ledger's tables: made on first use, versioned, readable, trimmed; and what a registration compares with them.
 
 use super::lab::*;
-use onceflow::Kind;
-use onceflow::changes::{TableSpec, WriteMode};
-use onceflow::codes;
-use onceflow::core::{
+use onceflow_engine::Kind;
+use onceflow_engine::changes::{TableSpec, WriteMode};
+use onceflow_engine::codes;
+use onceflow_engine::core::{
     ChainHash, Consumed, Counts, Digest, Epoch, Partition, Position, Seal, ShardId, Span, TableTotal,
 };
-use onceflow::home::desk::{Cell, Statement};
-use onceflow::home::{Closing, DeadLetter, Done, Registration, Replay, Right};
+use onceflow_engine::home::desk::{Cell, Statement};
+use onceflow_engine::home::{Closing, DeadLetter, Done, Registration, Replay, Right};
 use std::collections::BTreeMap;
 
 fn append() -> Vec<TableSpec> {
@@ -28,7 +28,7 @@ fn the_ledger_is_made_on_first_use_with_its_version_and_stays_the_same() {
     assert!(made.new && made.notices.iter().any(|notice| notice.contains("created")), "{made:?}");
     let again = register(&mut *home, &create);
     assert_eq!((again.pipeline, again.new, again.notices.len()), (made.pipeline, false, 0));
-    assert_eq!(lab.rows("SELECT version, program FROM onceflow_migration"), ["1|0.1.0"]);
+    assert_eq!(lab.rows("SELECT version, program FROM onceflow_migration"), ["1|0.1.0", "2|0.1.0"]);
     assert_eq!(lab.row("SELECT name, wiring FROM onceflow_pipeline"), "p|source -> table");
     let names = lab.rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'onceflow%' ORDER BY 1");
     let expected = ["commit", "dead_letter", "event", "migration", "pipeline", "position", "refused_move", "shard"];
@@ -221,7 +221,7 @@ fn dead_letters_are_replayed_once_and_together_or_not_at_all() {
     now(transaction.commit(&closing)).unwrap();
     let right =
         |dead_letters| Right::Replay(Replay { pipeline: owner.pipeline, dead_letters, reason: "why".to_owned() });
-    let replay = |home: &mut dyn onceflow::home::Home, ids: Vec<i64>| {
+    let replay = |home: &mut dyn onceflow_engine::home::Home, ids: Vec<i64>| {
         let work = work(vec![set(0, pairs(&[1], &[1]))]);
         commit(home, right(ids), &work, &append())
     };

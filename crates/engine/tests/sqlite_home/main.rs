@@ -1,4 +1,4 @@
-//! SQLite as a home, through [`onceflow::home::Home`] alone: nothing has to be installed.
+//! SQLite as a home, through [`onceflow_engine::home::Home`] alone: nothing has to be installed.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 

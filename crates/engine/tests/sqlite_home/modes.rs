@@ -3,8 +3,8 @@
 use super::lab::*;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
 use arrow_schema::DataType;
-use onceflow::changes::{MergeOp, WriteMode};
-use onceflow::codes;
+use onceflow_engine::changes::{MergeOp, WriteMode};
+use onceflow_engine::codes;
 use std::sync::Arc;
 
 #[test]

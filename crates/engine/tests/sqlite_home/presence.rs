@@ -1,7 +1,7 @@
 //! Who is there: what a stand-by sees, and that the lock files beside the database go with their owners.
 
 use super::lab::*;
-use onceflow::changes::{TableSpec, WriteMode};
+use onceflow_engine::changes::{TableSpec, WriteMode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn append() -> Vec<TableSpec> {

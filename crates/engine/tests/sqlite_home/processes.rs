@@ -1,11 +1,11 @@
 //! Several processes on one file. The second one is this very program, started again with a role.
 
 use super::lab::*;
-use onceflow::Kind;
-use onceflow::changes::{TableSpec, WriteMode};
-use onceflow::codes;
-use onceflow::core::PipelineId;
-use onceflow::home::CommitError;
+use onceflow_engine::Kind;
+use onceflow_engine::changes::{TableSpec, WriteMode};
+use onceflow_engine::codes;
+use onceflow_engine::core::PipelineId;
+use onceflow_engine::home::CommitError;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -105,7 +105,7 @@ fn two_processes_on_one_file_fence_each_other() {
     let answer = owner.commit(&work);
     assert!(matches!(&answer, Err(CommitError::Fenced(error)) if error.kind() == Kind::Fenced), "{answer:?}");
     let again = now(owner.home.claim(&request(owner.pipeline, 2, 3, &held))).unwrap();
-    assert!(matches!(again, onceflow::home::Claim::Fenced { .. }), "{again:?}");
+    assert!(matches!(again, onceflow_engine::home::Claim::Fenced { .. }), "{again:?}");
     assert_eq!(lab.rows("SELECT * FROM t"), ["100|1", "101|99"]);
 }
 

@@ -2,10 +2,10 @@
 
 use super::lab::*;
 use arrow_array::RecordBatch;
-use onceflow::Kind;
-use onceflow::changes::{OnError, RowSet, WriteMode};
-use onceflow::codes;
-use onceflow::home::CommitError;
+use onceflow_engine::Kind;
+use onceflow_engine::changes::{OnError, RowSet, WriteMode};
+use onceflow_engine::codes;
+use onceflow_engine::home::CommitError;
 use std::collections::BTreeSet;
 
 fn numbered(count: i64) -> RecordBatch {

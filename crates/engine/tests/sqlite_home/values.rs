@@ -8,9 +8,9 @@ use arrow_array::{
     UInt64Array,
 };
 use arrow_schema::{DataType, Field, TimeUnit};
-use onceflow::changes::{TableSpec, WriteMode};
-use onceflow::codes;
-use onceflow::home::Registration;
+use onceflow_engine::changes::{TableSpec, WriteMode};
+use onceflow_engine::codes;
+use onceflow_engine::home::Registration;
 use std::sync::Arc;
 
 /// Writes one column into a table that Onceflow creates, and reads it back.

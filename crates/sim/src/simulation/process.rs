@@ -89,6 +89,7 @@ fn pipeline(world: &Shared, process: Process) -> Pipeline {
         sources: held.broker.sources.iter().map(source).collect(),
         tables: Arc::new(tables()),
         logic: Arc::new(Bank),
+        user_code: None,
         wiring: String::new(),
         operators: Vec::new(),
     };

@@ -7,6 +7,7 @@ use crate::changes::{Work, Written};
 use crate::codes;
 use crate::crash;
 use crate::error::{Error, Kind, Result};
+use crate::home::inside::Inside;
 use crate::home::postgres::rows::{self, PositionColumns, signed, uuid};
 use crate::home::postgres::session::{Open, Session};
 use crate::home::postgres::write::Writer;
@@ -91,7 +92,7 @@ impl Statements {
 
 /// An open transaction in which the ledger has moved.
 pub(super) struct PgTransaction<'a> {
-    open: Open<'a>,
+    pub(super) open: Open<'a>,
     right: Right,
     lane: &'a str,
 }
@@ -409,6 +410,10 @@ fn unknown(open: Open<'_>, error: Option<tokio_postgres::Error>) -> CommitError 
 impl Transaction for PgTransaction<'_> {
     fn write<'a>(&'a mut self, work: &'a Work) -> Answer<'a, Result<Written, CommitError>> {
         Box::pin(self.write_work(work))
+    }
+
+    fn inside(&mut self) -> Option<&mut dyn Inside> {
+        Some(self)
     }
 
     fn commit<'a>(self: Box<Self>, closing: &'a Closing) -> Answer<'a, Result<Done, CommitError>>

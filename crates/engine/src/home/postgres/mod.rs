@@ -20,6 +20,7 @@ mod closing;
 mod commit;
 mod config;
 mod desk;
+mod inside;
 mod register;
 mod rows;
 mod schema;
@@ -191,6 +192,11 @@ pub(super) fn classify(error: tokio_postgres::Error, doing: &str) -> Error {
         Some(db) => classify_db(db, doing).caused_by(error),
         None => classify_transport(&error, doing).caused_by(error),
     }
+}
+
+/// What an error of the driver means to the engine, for statements of the user's own code. `doing` completes the sentence "cannot …".
+pub fn explain(error: tokio_postgres::Error, doing: &str) -> Error {
+    classify(error, doing)
 }
 
 /// Whether the server said this, rather than the connection failing.

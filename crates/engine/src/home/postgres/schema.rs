@@ -8,10 +8,10 @@ use crate::home::postgres::classify;
 use tokio_postgres::Client;
 
 /// The version of the ledger that this program writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// The steps from nothing to [`VERSION`], in order. A step that was released is never changed; a new one is added.
-const MIGRATIONS: &[(i32, &str)] = &[(1, FIRST)];
+const MIGRATIONS: &[(i32, &str)] = &[(1, FIRST), (2, OUTBOX)];
 
 /// Serialises creation and migration, over all pipelines of a database.
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(7021792031160527218)";
@@ -190,6 +190,34 @@ COMMENT ON TABLE onceflow.position IS 'The next record to read of each partition
 COMMENT ON TABLE onceflow.commit IS 'One row a transaction: spans, counts, digests, chain hashes';
 COMMENT ON TABLE onceflow.dead_letter IS 'Records that could not be used, with the reason';
 COMMENT ON TABLE onceflow.event IS 'Claims and every decision of an operator';
+"#;
+
+/// Messages for targets that are no home. `due_at` is in milliseconds since 1970 and 0 before the first failure.
+const OUTBOX: &str = r#"
+CREATE TABLE onceflow.outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pipeline uuid NOT NULL,
+    channel text NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    idempotency_key text NOT NULL,
+    message text NOT NULL,
+    compensation text,
+    source text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'compensated', 'refused')),
+    leased_by text,
+    attempts integer NOT NULL DEFAULT 0,
+    due_at bigint NOT NULL DEFAULT 0,
+    reason text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz
+);
+CREATE INDEX outbox_pending ON onceflow.outbox (pipeline, id) WHERE state = 'pending';
+CREATE INDEX outbox_waiting ON onceflow.outbox (pipeline, channel, key, id)
+    WHERE state = 'pending' AND (leased_by IS NOT NULL OR due_at > 0);
+COMMENT ON TABLE onceflow.outbox IS 'Messages for the world outside, delivered after the commit';
 "#;
 
 #[cfg(test)]

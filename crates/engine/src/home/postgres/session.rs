@@ -11,7 +11,7 @@ use crate::home::postgres::write::Writer;
 use crate::home::postgres::{classify, pooled, quote};
 use futures_util::FutureExt as _;
 use onceflow_core::{Generation, PipelineId};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::DbError;
@@ -34,11 +34,16 @@ const SERVER_VERSION_MIN: i32 = 120_000;
 /// The server truncates names to so many bytes.
 const APPLICATION_NAME_BYTES_MAX: usize = 63;
 
+/// The number of the next session.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// A session on the writable primary.
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) pid: i32,
     pub(super) role: String,
+    /// Another one for every session of this process.
+    pub(super) number: u64,
     /// How a transaction of this session begins.
     begin: String,
     heard: Arc<Heard>,
@@ -88,6 +93,7 @@ impl Session {
         set_where_supported(&client, version).await;
         Ok(Self {
             client,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             begin: begin(row.get("pid")),
             pid: row.get("pid"),
             role: row.get("role"),

@@ -94,9 +94,11 @@ fn query(connection: &Connection, sql: &str, parameters: &[Cell]) -> rusqlite::R
     Ok(all)
 }
 
-/// Binds in order of first appearance, which is how SQLite numbers `$1`, `$2`.
+/// Binds by the number in the name: SQLite itself numbers `$1`, `$2` in order of first appearance.
 fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &[Cell]) -> rusqlite::Result<()> {
-    for (index, parameter) in parameters.iter().enumerate() {
+    for index in 0..statement.parameter_count() {
+        let named = statement.parameter_name(index + 1).and_then(|name| name[1..].parse::<usize>().ok());
+        let Some(parameter) = parameters.get(named.map_or(index, |number| number.wrapping_sub(1))) else { continue };
         let value = match parameter {
             Cell::Null => Value::Null,
             Cell::Int(value) => Value::Integer(*value),

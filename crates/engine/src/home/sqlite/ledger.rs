@@ -14,7 +14,7 @@ use onceflow_core::{
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 /// The version of the ledger that this program makes and knows.
-pub(super) const LEDGER_VERSION: i64 = 1;
+pub(super) const LEDGER_VERSION: i64 = 2;
 
 /// The present moment in SQL.
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
@@ -106,6 +106,19 @@ CREATE TRIGGER onceflow_replay_all_or_none INSTEAD OF INSERT ON onceflow_replay 
     SELECT 1, 0 WHERE changes() <> (SELECT count(DISTINCT value) FROM json_each(NEW.ids));
   SELECT RAISE(FAIL, 'onceflow: not all dead letters are there and still to be replayed') FROM onceflow_refused_move LIMIT 1;
 END;
+", "
+CREATE TABLE onceflow_outbox (
+  -- due_at: milliseconds since 1970, and 0 before the first failure.
+  id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, channel TEXT NOT NULL, key TEXT NOT NULL,
+  idempotency_key TEXT NOT NULL, message TEXT NOT NULL, compensation TEXT, source TEXT NOT NULL, topic TEXT NOT NULL,
+  \"partition\" INTEGER NOT NULL, \"offset\" INTEGER NOT NULL,
+  state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'compensated', 'refused')),
+  leased_by TEXT, attempts INTEGER NOT NULL DEFAULT 0, due_at INTEGER NOT NULL DEFAULT 0, reason TEXT,
+  created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), ended_at TEXT
+);
+CREATE INDEX onceflow_outbox_pending ON onceflow_outbox (pipeline, id) WHERE state = 'pending';
+CREATE INDEX onceflow_outbox_waiting ON onceflow_outbox (pipeline, channel, key, id)
+  WHERE state = 'pending' AND (leased_by IS NOT NULL OR due_at > 0);
 "];
 
 /// Whether the database has a ledger.

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod claim;
 mod desk;
 mod fault;
+mod inside;
 mod ledger;
 mod location;
 mod merge;
@@ -43,6 +44,8 @@ mod tests;
 mod transaction;
 mod value;
 mod witness;
+
+pub use inside::explain;
 
 /// Makes homes in one SQLite file.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use crate::changes::{Work, Written};
 use crate::codes;
 use crate::crash;
 use crate::error::{Error, Kind, Result};
+use crate::home::inside::Inside;
 use crate::home::{
     Answer, COMMIT_DAYS_KEPT, COMMITS_KEPT, Closing, CommitError, DeadLetter, Done, Replay, Right, Transaction,
 };
@@ -24,8 +25,8 @@ const TRIM_EVERY: i64 = 64;
 const TRIM_ROWS_MAX: i64 = 256;
 
 /// An open transaction, with the right that it has spent.
-struct Open<'a> {
-    home: &'a mut SqliteHome,
+pub(super) struct Open<'a> {
+    pub(super) home: &'a mut SqliteHome,
     /// Gone once the transaction is finished.
     right: Option<Right>,
     plans: Rc<Vec<TablePlan>>,
@@ -229,6 +230,10 @@ impl Transaction for Open<'_> {
         })
     }
 
+    fn inside(&mut self) -> Option<&mut dyn Inside> {
+        Some(self)
+    }
+
     fn commit<'a>(mut self: Box<Self>, closing: &'a Closing) -> Answer<'a, Result<Done, CommitError>>
     where
         Self: 'a,
@@ -299,6 +304,7 @@ impl Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
+        self.lift();
         self.home.abandon();
     }
 }

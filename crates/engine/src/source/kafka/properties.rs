@@ -86,6 +86,13 @@ impl fmt::Debug for Translation {
     }
 }
 
+impl Translation {
+    /// librdkafka's settings, for a client that is not a source. May hold passwords.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
 /// Properties by name, without `properties.`.
 pub type Properties = BTreeMap<String, Property>;
 
