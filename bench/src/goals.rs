@@ -56,6 +56,10 @@ pub const COMPARISONS: &[Comparison] = &[
     against("upsert, new keys", "limit: psql COPY, key", None),
     against("upsert, existing keys", "limit: staging, existing keys", at_least(0.9)),
     against("merge", "consume and decode, two columns", at_least(0.9)),
+    against("append_into", "append by SQL", at_least(0.9)),
+    at_most("one call of a closure", 1.0),
+    // Within 1.2 times its duration.
+    against("UPDATEs in a closure", "limit: UPDATEs in a loop by hand", at_least(0.833)),
     against("consume", "limit: bare librdkafka", None),
     against("consume and decode", "limit: bare librdkafka", at_least(0.7)),
     against("consume and decode", "limit: decode from memory", None),

@@ -11,6 +11,7 @@ pub mod growth;
 pub mod guarantees;
 pub mod latency;
 pub mod ledger;
+pub mod rust;
 pub mod stops;
 pub mod tables;
 
@@ -43,6 +44,12 @@ pub const SECTIONS: &[Section] = &[
     section("consume", "reading and decoding alone, beside bare librdkafka", true, consuming::consume),
     section("merge", "Kafka merged into 10,000 keys", true, consuming::merge),
     section("statement", "write.statement, once for each record", false, tables::statement),
+    section(
+        "rust",
+        "rows from structures and statements in a closure, beside SQL and a loop by hand",
+        false,
+        rust::rust,
+    ),
     section("two-tables", "append and merge in one transaction", false, tables::two),
     section("sqlite", "files into SQLite, append and upsert", true, files::sqlite),
     section("files-postgres", "files into PostgreSQL", false, files::postgres),

@@ -111,7 +111,8 @@ fn accounts() -> String {
     )
 }
 
-fn accounts_database(place: &Place) -> Result<Database> {
+/// A database with that table.
+pub fn accounts_database(place: &Place) -> Result<Database> {
     let database = place.server.database("")?;
     for statement in accounts().split("; ") {
         database.session()?.execute(statement)?;
@@ -173,7 +174,8 @@ pub fn check_merged(database: &Database, rows: &Rows) -> Result<()> {
     check_balance(database, "SELECT coalesce(sum(total), 0)::bigint FROM balances", rows)
 }
 
-fn check_balance(database: &Database, sql: &str, rows: &Rows) -> Result<()> {
+/// Compares a sum with what was sent.
+pub fn check_balance(database: &Database, sql: &str, rows: &Rows) -> Result<()> {
     let (found, expected) = (database.session()?.number(sql)?, rows.totals().amounts);
     if found == expected {
         return Ok(());
