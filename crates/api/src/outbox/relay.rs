@@ -81,8 +81,15 @@ impl Relay {
         let thread = std::thread::Builder::new().name("onceflow-relay".to_owned()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
-                    let mut running =
-                        Running { store, factory: home, home: None, phase: watched, counts: counted, taken: TAKEN_MIN };
+                    let mut running = Running {
+                        store,
+                        factory: home,
+                        home: None,
+                        phase: watched,
+                        counts: counted,
+                        taken: TAKEN_MIN,
+                        took_over: false,
+                    };
                     runtime.block_on(running.run());
                 }
                 Err(error) => tracing::error!("the outbox is not delivered: no runtime: {error}"),
@@ -132,6 +139,8 @@ struct Running {
     counts: Arc<Delivered>,
     /// How many messages the next round takes.
     taken: usize,
+    /// Whether what the relay before had taken was given back.
+    took_over: bool,
 }
 
 /// What a round did.
@@ -238,8 +247,11 @@ impl Running {
             none => none.insert(self.factory.open(Arc::default())?),
         };
         let mut desk = home.desk().await?;
-        if new {
+        if new && !self.took_over {
             self.store.take_over(&mut *desk).await?;
+            self.took_over = true;
+        } else if new {
+            self.store.give_back(&mut *desk).await?;
         }
         let taken = self.store.take(&mut *desk, self.taken).await?;
         drop(desk);

@@ -87,11 +87,20 @@ pub(super) enum Outcome {
 }
 
 impl Store {
-    /// Gives back what a relay before this one had taken: whoever it was, it does not own the pipeline any more.
+    /// Gives back what a relay before this one had taken: whoever it was, it does not own the pipeline any more. Only when a relay
+    /// starts: one that has slept meanwhile must take nothing from its successor.
     pub(super) async fn take_over(&self, desk: &mut dyn Desk) -> engine::Result<()> {
         let sql = "UPDATE {outbox} SET leased_by = NULL WHERE pipeline IN (SELECT pipeline FROM {pipeline} WHERE name = $1) \
                    AND state = 'pending' AND leased_by IS NOT NULL";
         desk.execute(&[statement(sql, vec![self.name()], None)]).await.map(drop)
+    }
+
+    /// Gives back what this relay had taken when its session was lost.
+    pub(super) async fn give_back(&self, desk: &mut dyn Desk) -> engine::Result<()> {
+        let sql = "UPDATE {outbox} SET leased_by = NULL WHERE pipeline IN (SELECT pipeline FROM {pipeline} WHERE name = $1) \
+                   AND state = 'pending' AND leased_by = $2";
+        let parameters = vec![self.name(), Cell::Text(self.nonce.clone())];
+        desk.execute(&[statement(sql, parameters, None)]).await.map(drop)
     }
 
     /// Takes the next messages that may be sent, none behind one of its key that has to wait.
