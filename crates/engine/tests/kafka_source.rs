@@ -98,6 +98,8 @@ impl Broker {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("linger.ms", "1").set("message.max.bytes", "20000000");
         config.set("queue.buffering.max.messages", "1000000");
+        // A batch that is sent again, as to a topic that was just made, keeps its place.
+        config.set("enable.idempotence", "true");
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
         }

@@ -31,8 +31,9 @@ fn the_ledger_is_made_on_first_use_with_its_version_and_stays_the_same() {
     assert_eq!(lab.rows("SELECT version, program FROM onceflow_migration"), ["1|0.1.0", "2|0.1.0"]);
     assert_eq!(lab.row("SELECT name, wiring FROM onceflow_pipeline"), "p|source -> table");
     let names = lab.rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'onceflow%' ORDER BY 1");
-    let expected = ["commit", "dead_letter", "event", "migration", "pipeline", "position", "refused_move", "shard"];
-    assert_eq!(names[..8], expected.map(|name| format!("onceflow_{name}")));
+    let expected =
+        ["commit", "dead_letter", "event", "migration", "outbox", "pipeline", "position", "refused_move", "shard"];
+    assert_eq!(names[..9], expected.map(|name| format!("onceflow_{name}")));
     assert_eq!(lab.row("PRAGMA journal_mode"), "wal");
     assert!(now(now(home.desk()).unwrap().exists()).unwrap());
 }
