@@ -131,6 +131,20 @@ fn a_transaction_that_the_code_ends_leaves_nothing() {
 }
 
 #[test]
+fn many_transactions_leave_nothing_in_temporary_tables() {
+    let Some(case) = Case::new("bloat") else { return };
+    let payments = Memory::json((0..400_i64).map(|id| Payment { id, cents: id }));
+    let flow = Pipeline::new("payments").epoch_rows_max(1).read(payments).parse(Json::<Payment>::new());
+    let ready = flow.write_to(Postgres::url(case.url())).for_each(async |tx, payment| {
+        insert(tx, &payment).await?;
+        let size = tx.query_one("SELECT pg_relation_size('pg_temp.onceflow_inside')", &[]).await?.at::<i64>(0)?;
+        assert!(size <= 8192, "{size} bytes at payment {}", payment.id);
+        Ok(())
+    });
+    assert_eq!(run(ready).expect("it runs").committed, 400);
+}
+
+#[test]
 fn a_statement_that_failed_cannot_be_overlooked() {
     let Some(case) = Case::new("failed") else { return };
     let ready = case.flow(10).for_each(async |tx, payment| {

@@ -9,9 +9,10 @@ use crate::error::{Error, Kind, Result};
 use crate::home::Answer;
 use crate::home::inside::{Inside, Native, ended};
 
-const ENTER: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS onceflow_returned (id integer PRIMARY KEY);
+/// Nobody vacuums temporary tables but their session: what a commit leaves in them goes with the commit.
+const ENTER: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS onceflow_returned (id integer PRIMARY KEY) ON COMMIT DELETE ROWS;
     CREATE TEMPORARY TABLE IF NOT EXISTS onceflow_inside
-        (id integer REFERENCES pg_temp.onceflow_returned DEFERRABLE INITIALLY DEFERRED);
+        (id integer REFERENCES pg_temp.onceflow_returned DEFERRABLE INITIALLY DEFERRED) ON COMMIT DELETE ROWS;
     INSERT INTO pg_temp.onceflow_inside VALUES (1); SAVEPOINT onceflow_handler";
 const KEEP: &str = "RELEASE SAVEPOINT onceflow_handler; SAVEPOINT onceflow_handler";
 const BACK: &str = "ROLLBACK TO SAVEPOINT onceflow_handler";

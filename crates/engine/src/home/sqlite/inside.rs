@@ -47,6 +47,10 @@ fn judge(context: AuthContext<'_>) -> Authorization {
         | AuthAction::DropTable { table_name }
         | AuthAction::Update { table_name, .. }
         | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateTrigger { table_name, .. }
+        | AuthAction::DropTrigger { table_name, .. }
+        | AuthAction::DropIndex { table_name, .. }
+        | AuthAction::DropView { view_name: table_name }
             if ledger(table_name) =>
         {
             Authorization::Deny
