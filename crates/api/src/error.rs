@@ -49,7 +49,7 @@ impl Error {
     }
 
     /// Rolls the transaction back and has the same records handled again in a new one after a pause; after
-    /// [`Ready::retries`](crate::Ready::retries) failures in a row the pipeline stops.
+    /// [`Pipeline::retries`](crate::Pipeline::retries) failures in a row the pipeline stops.
     pub fn retry(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(Box::new(Repr::Retry(cause.into())))
     }

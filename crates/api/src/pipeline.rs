@@ -76,7 +76,7 @@ impl Pipeline {
         self
     }
 
-    /// How often in a row a handler may ask for another try ([`Error::retry`]); 10 where nothing is said.
+    /// How often in a row a handler may ask for another try ([`Error::retry`](crate::Error::retry)); 10 where nothing is said.
     pub fn retries(mut self, retries: u32) -> Self {
         self.0.retries = retries;
         self

@@ -245,9 +245,15 @@ fn a_panic_is_an_error_of_the_pipeline_and_names_the_record() {
 
 #[test]
 fn nobody_but_the_engine_ends_the_transaction() {
-    for sql in
-        ["COMMIT", "  /* now */ end", "ROLLBACK", "BEGIN", "DELETE FROM onceflow_position", "RELEASE onceflow_handler", "DROP VIEW onceflow_move"]
-    {
+    for sql in [
+        "COMMIT",
+        "  /* now */ end",
+        "ROLLBACK",
+        "BEGIN",
+        "DELETE FROM onceflow_position",
+        "RELEASE onceflow_handler",
+        "DROP VIEW onceflow_move",
+    ] {
         for native in [false, true] {
             let case = Case::new();
             let ready = case.flow(10).for_each_partition(async move |tx, batch| {

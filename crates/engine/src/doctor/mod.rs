@@ -1,7 +1,7 @@
 //! The six causes of lost and repeated records, each looked for in one pipeline.
 //!
 //! Facts are gathered read only, in one snapshot of each home; judging them is pure ([`check`] and the functions beside each
-//! query). The one thing that is written is a probe, in the ledger's own tables, and it is rolled back ([`probe`]).
+//! query). The one thing that is written is a probe, in the ledger's own tables, and it is rolled back (`probe`).
 
 use crate::audit::{Report, chain, evidence};
 use crate::error::{Error, Kind};

@@ -1,6 +1,6 @@
 //! A lane: a thread that owns shards and one session with the home, and commits their epochs one after the other.
 //!
-//! [`Lane::attempt`] is the data path, top to bottom. It has no branch that handles recovery: an attempt leaves at the first
+//! `Lane::attempt` is the data path, top to bottom. It has no branch that handles recovery: an attempt leaves at the first
 //! failure, and the next attempt claims again. There is no second way in.
 
 use crate::changes::{TableSpec, Work, Written};

@@ -10,7 +10,8 @@ use crate::home::Answer;
 use crate::home::inside::{Inside, Native, ended};
 
 /// Nobody vacuums temporary tables but their session: what a commit leaves in them goes with the commit.
-const ENTER: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS onceflow_returned (id integer PRIMARY KEY) ON COMMIT DELETE ROWS;
+const ENTER: &str =
+    "CREATE TEMPORARY TABLE IF NOT EXISTS onceflow_returned (id integer PRIMARY KEY) ON COMMIT DELETE ROWS;
     CREATE TEMPORARY TABLE IF NOT EXISTS onceflow_inside
         (id integer REFERENCES pg_temp.onceflow_returned DEFERRABLE INITIALLY DEFERRED) ON COMMIT DELETE ROWS;
     INSERT INTO pg_temp.onceflow_inside VALUES (1); SAVEPOINT onceflow_handler";

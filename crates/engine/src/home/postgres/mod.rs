@@ -1,7 +1,7 @@
 //! PostgreSQL as a home.
 //!
 //! Owns the connection, the ledger in the schema `onceflow`, claim, move and commit. Rows of target tables are `write`'s.
-//! Everything that comes back from the server as an error passes through [`classify`].
+//! Everything that comes back from the server as an error passes through `classify`.
 
 use crate::changes::{TableSpec, quoted as quote};
 use crate::codes;

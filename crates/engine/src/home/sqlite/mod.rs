@@ -3,7 +3,7 @@
 //! Owns the session with the file. Everything here blocks: SQLite works in the calling thread, so the futures of the traits are
 //! complete when they are made, and a lane is a thread of its own. Writing, fencing and durability rest on `BEGIN IMMEDIATE`,
 //! write-ahead logging and `synchronous = FULL`. Only one connection writes at a time; the others wait for at most
-//! [`location::BUSY_WAIT`] and then say that the home is unavailable.
+//! `location::BUSY_WAIT` and then say that the home is unavailable.
 
 use crate::changes::TableSpec;
 use crate::codes;

@@ -43,7 +43,7 @@ pub struct RandomOptions {
     pub var_len: bool,
     /// `fields.X.null-rate`: which part of the values is NULL, from 0 to 1.
     pub null_rate: f64,
-    /// `fields.X.max-past` of timestamps in milliseconds: how far they may lie before [`TIMES_END_MILLIS`].
+    /// `fields.X.max-past` of timestamps in milliseconds: how far they may lie before `TIMES_END_MILLIS`.
     pub max_past_millis: Option<u64>,
 }
 

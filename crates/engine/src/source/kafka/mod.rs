@@ -2,7 +2,7 @@
 //!
 //! Owns the connection, the translation of properties, discovery, first positions, verification, reading, and the display of
 //! progress to a consumer group. Never joins a group, never stores a position that it reads back, never creates a topic.
-//! Modules: [`properties`] and its tables, then `client` over `ffi`, then one module for each question.
+//! Modules: `properties` and its tables, then `client` over `ffi`, then one module for each question.
 
 mod catalog;
 mod client;
