@@ -99,11 +99,7 @@ impl Fuse {
 
     /// After the moment nothing works: in this transaction, and in no other where the process has ended.
     fn check(&self) -> engine::Result<()> {
-        match (self.blown.load(Ordering::SeqCst), self.lost) {
-            (false, _) => Ok(()),
-            (true, false) => Err(engine::Error::internal("the test ends the process here")),
-            (true, true) => Err(engine::Error::unavailable(codes::OF0806, "the test loses the database here")),
-        }
+        if self.blown.load(Ordering::SeqCst) { Err(disturbed(self.lost)) } else { Ok(()) }
     }
 
     /// After a handler, whatever it made of its failures.
@@ -113,6 +109,14 @@ impl Fuse {
             self.blown.store(false, Ordering::SeqCst);
         }
         checked
+    }
+}
+
+/// The error with which a test disturbs a run: the database is lost for a moment, or the process ends.
+pub(crate) fn disturbed(lost: bool) -> engine::Error {
+    match lost {
+        true => engine::Error::unavailable(codes::OF0806, "the test loses the database here"),
+        false => engine::Error::internal("the test ends the process here"),
     }
 }
 

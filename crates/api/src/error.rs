@@ -2,6 +2,7 @@
 
 use crate::batch::Record;
 use onceflow_engine as engine;
+use onceflow_engine::error::with_causes;
 use std::fmt;
 
 /// The result of whatever can fail here.
@@ -110,29 +111,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Repr::Engine(error) => error.fmt(f),
-            Repr::Other(error) => chain(&**error, f),
-            Repr::Retry(error) => {
-                f.write_str("to be tried again: ")?;
-                chain(&**error, f)
-            }
+            Repr::Other(error) => f.write_str(&with_causes(&**error)),
+            Repr::Retry(error) => write!(f, "to be tried again: {}", with_causes(&**error)),
             Repr::Poison(poison) => write!(f, "a record to be put aside: {}", poison.reason),
             Repr::Refused(reason) => write!(f, "refused for good: {reason}"),
         }
     }
-}
-
-/// An error with its causes, each once.
-fn chain(error: &(dyn std::error::Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let text = next.to_string();
-        if !said.contains(&text) {
-            said = format!("{said}: {text}");
-        }
-        cause = next.source();
-    }
-    f.write_str(&said)
 }
 
 /// As `main` prints it where it returns one: the message, then the engine's notes and helps.

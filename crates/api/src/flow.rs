@@ -6,6 +6,7 @@ use crate::decode::{Decoder, RawRecord, Refused, With};
 use crate::error::Result;
 use crate::homes::Home;
 use crate::into::{self, Merge, Mode, Table, Target};
+use crate::logic::Step;
 use crate::pipeline::{Choices, Ready, Writes};
 use crate::sources::Source;
 use crate::tx::Tx;
@@ -48,7 +49,7 @@ impl Reading {
 }
 
 /// All steps from a record to values.
-pub(crate) type Steps<T> = Arc<dyn Fn(&RawRecord<'_>, &mut dyn FnMut(T)) -> Result<(), Refused> + Send + Sync>;
+pub(crate) type Steps<T> = Arc<Step<T>>;
 
 /// Values on their way to a handler. The closures of its methods are pure functions that run ahead of the transaction, on another thread; one
 /// that panics stops the pipeline with the record's name.

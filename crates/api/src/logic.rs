@@ -65,7 +65,7 @@ pub(crate) struct Prepared {
     pub(crate) used: u64,
 }
 
-/// Steps without the `Arc` around them.
+/// What makes values of a record, or refuses it.
 pub(crate) type Step<T> = dyn Fn(&RawRecord<'_>, &mut dyn FnMut(T)) -> Result<(), crate::decode::Refused> + Send + Sync;
 
 /// Takes each record through the steps, and has the values kept that are left of it. A record whose values are not kept is a dead letter, or

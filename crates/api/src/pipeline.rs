@@ -206,8 +206,7 @@ impl Ready {
     ///
     /// Works inside any tokio runtime: the pipeline has threads of its own.
     pub async fn run(self) -> Result<()> {
-        let handle = self.start()?;
-        let mut handle = handle;
+        let mut handle = self.start()?;
         let mut signals = crate::handle::Signals::listen();
         let mut heard = 0;
         loop {
@@ -310,42 +309,34 @@ impl Chosen {
     /// The engine's pipeline, with the table that was looked up.
     pub(crate) fn build(self, table: Option<TableSpec>) -> engine::pipeline::Pipeline {
         let Self { source, home, channels, mut choices, writes, fuse, .. } = self;
-        #[cfg(feature = "sql")]
-        let writes = match writes {
-            Writes::Whole(pipeline) => return *pipeline,
-            writes => writes,
-        };
-        if matches!(writes, Writes::Code { .. }) {
-            choices.settings.epoch_rows_max.get_or_insert(ROWS_MAX);
-        }
-        let terms = || Terms {
-            retries: choices.retries,
-            fuse,
-            pipeline: choices.name.as_str().into(),
-            channels: Arc::new(channels.keys().cloned().collect()),
-        };
         let read = format!("{}: {}", source.name(), source.wiring());
-        let (tables, logic, handler, wiring) = match (writes, table) {
-            (Writes::Code { logic, handler }, _) => {
-                (Vec::new(), logic, Some(handler(terms())), format!("{read} -> your code"))
+        let (tables, logic, user_code, wiring) = match writes {
+            #[cfg(feature = "sql")]
+            Writes::Whole(pipeline) => return *pipeline,
+            Writes::Code { logic, handler } => {
+                choices.settings.epoch_rows_max.get_or_insert(ROWS_MAX);
+                let terms = Terms {
+                    retries: choices.retries,
+                    fuse,
+                    pipeline: choices.name.as_str().into(),
+                    channels: Arc::new(channels.keys().cloned().collect()),
+                };
+                (Vec::new(), logic, Some(handler(terms)), format!("{read} -> your code"))
             }
-            (Writes::Rows { logic, .. }, Some(table)) => {
+            Writes::Rows { logic, .. } => {
+                let table = table.expect("a table is looked up before it is written");
                 let wiring = format!("{read} -> {}", table.target());
                 (vec![table.clone()], logic(Arc::new(table)), None, wiring)
             }
-            (Writes::Rows { .. }, None) => unreachable!("a table is looked up before it is written"),
-            #[cfg(feature = "sql")]
-            (Writes::Whole(_), _) => unreachable!("it was returned above"),
         };
-        let operators = Vec::new();
         let branch = Branch {
             home,
             sources: vec![source],
             tables: Arc::new(tables),
             logic,
-            user_code: handler,
+            user_code,
             wiring,
-            operators,
+            operators: Vec::new(),
         };
         let fingerprint = Fingerprint::of_record(0, None, None, Some(choices.version.as_bytes())).to_string();
         engine::pipeline::Pipeline {
@@ -358,7 +349,7 @@ impl Chosen {
     }
 }
 
-/// The same rule as `SET 'pipeline.name'`.
+/// Stricter than `SET 'pipeline.name'`, which any text of 200 characters passes: a name in code is seldom meant to be a sentence.
 fn check_name(name: &str) -> Result<()> {
     let legal = !name.is_empty()
         && name.len() <= 100

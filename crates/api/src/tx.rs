@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::value::{FromValue, Param, Unfit, Value};
+use onceflow_engine::changes::quoted;
 use onceflow_engine::codes;
 use onceflow_engine::crash;
 use onceflow_engine::home::inside::Native;
-use std::cell::Cell;
 use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
@@ -59,7 +59,6 @@ pub(crate) struct Lane {
     statements: std::cell::RefCell<(u64, std::collections::HashMap<String, tokio_postgres::Statement>)>,
     /// For tests of handlers: the number of the statement before which everything ends.
     pub(crate) fuse: Option<Arc<crate::calling::Fuse>>,
-    executed: Cell<u64>,
     outbox: crate::outbox::Desk,
 }
 
@@ -171,9 +170,8 @@ impl<'a> Tx<'a> {
         R: IntoIterator<Item = Vec<Param<'p>>>,
     {
         self.pass()?;
-        let table = table.split('.').map(onceflow_engine::changes::quoted).collect::<Vec<_>>().join(".");
-        let names =
-            columns.iter().map(|column| onceflow_engine::changes::quoted(column)).collect::<Vec<_>>().join(", ");
+        let table = quoted_table(table);
+        let names = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
         match &self.native {
             #[cfg(feature = "postgres")]
             Native::Postgres { client, .. } => {
@@ -230,12 +228,16 @@ impl<'a> Tx<'a> {
     /// Passes the crash point amid a handler's writes.
     fn pass(&self) -> Result {
         crash::point("mid_rows");
-        self.lane.executed.set(self.lane.executed.get() + 1);
         match &self.lane.fuse {
             Some(fuse) => fuse.statement(),
             None => Ok(()),
         }
     }
+}
+
+/// `table`, or `schema.table` where there is a dot, as SQL writes it, exact.
+pub(crate) fn quoted_table(name: &str) -> String {
+    name.split('.').map(quoted).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(all(feature = "postgres", feature = "sqlite"))]

@@ -4,6 +4,7 @@
 #![cfg(all(feature = "kafka", feature = "postgres", feature = "http"))]
 
 use onceflow::engine::crash;
+use postgres_support::{Database, block_on, given};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -13,13 +14,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio_postgres::NoTls;
+
+mod postgres_support;
 
 const WAIT: Duration = Duration::from_secs(20);
 const SIGKILL: i32 = 9;
@@ -27,30 +30,30 @@ const SIGKILL: i32 = 9;
 /// A topic and a database of one test.
 struct Place {
     brokers: String,
-    server: String,
-    name: String,
+    topic: String,
+    database: Database,
+}
+
+impl Deref for Place {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
 }
 
 impl Place {
     fn new(test: &str) -> Option<Self> {
-        let found = (std::env::var("ONCEFLOW_TEST_KAFKA"), std::env::var("ONCEFLOW_TEST_POSTGRES"));
-        let (Ok(brokers), Ok(server)) = found else {
-            assert!(
-                std::env::var_os("ONCEFLOW_TEST_REQUIRE").is_none(),
-                "ONCEFLOW_TEST_KAFKA or ONCEFLOW_TEST_POSTGRES is not set"
-            );
-            println!("not run: ONCEFLOW_TEST_KAFKA or ONCEFLOW_TEST_POSTGRES is not set");
-            return None;
-        };
-        let place = Self { brokers, server, name: format!("example_{test}_{}", std::process::id()) };
+        let brokers = given("ONCEFLOW_TEST_KAFKA")?;
+        let database = Database::new(&format!("example_{test}"))?;
+        let place = Self { brokers, topic: format!("example_{test}_{}", std::process::id()), database };
         block_on(async {
             let client: AdminClient<DefaultClientContext> = place.config().create().expect("a client");
-            let new = NewTopic::new(&place.name, 3, TopicReplication::Fixed(1));
+            let new = NewTopic::new(&place.topic, 3, TopicReplication::Fixed(1));
             let options = AdminOptions::new().operation_timeout(Some(WAIT));
             let created = client.create_topics([&new], &options).await.expect("the broker answers");
             created.into_iter().for_each(|created| drop(created.expect("the topic is new")));
         });
-        place.execute_on(&place.server, &format!("CREATE DATABASE {}", place.name));
         Some(place)
     }
 
@@ -60,51 +63,16 @@ impl Place {
         config
     }
 
-    fn url(&self) -> String {
-        let (server, _) = self.server.rsplit_once('/').expect("the URL ends with a database");
-        format!("{server}/{}", self.name)
-    }
-
     fn produce(&self, values: impl Iterator<Item = String>) {
         let producer: BaseProducer = self.config().create().expect("a producer");
         for (number, value) in values.enumerate() {
             let partition = i32::try_from(number % 3).expect("it is small");
             let record: BaseRecord<'_, [u8], [u8]> =
-                BaseRecord::to(&self.name).partition(partition).payload(value.as_bytes());
+                BaseRecord::to(&self.topic).partition(partition).payload(value.as_bytes());
             producer.send(record).map_err(|(error, _)| error).expect("there is room");
         }
         producer.flush(WAIT).expect("the broker takes everything");
     }
-
-    fn execute_on(&self, url: &str, sql: &str) {
-        block_on(async {
-            let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("it answers");
-            tokio::spawn(connection);
-            client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        });
-    }
-
-    fn execute(&self, sql: &str) {
-        self.execute_on(&self.url(), sql);
-    }
-
-    fn number(&self, sql: &str) -> i64 {
-        block_on(async {
-            let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.expect("it answers");
-            tokio::spawn(connection);
-            client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.execute_on(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
 /// Beside the folder of the tests' own programs.
@@ -132,7 +100,7 @@ fn the_articles_program_counts_each_transaction_once_whatever_the_moment_of_its_
     };
     let article = |crash: Option<&str>| {
         let mut command = example("article");
-        command.args([&place.brokers, &place.name, &place.url()]);
+        command.args([&place.brokers, &place.topic, &place.url()]);
         command.env("ONCEFLOW_CRASH", crash.unwrap_or_default());
         if crash.is_none() {
             command.env_remove("ONCEFLOW_CRASH");
@@ -254,7 +222,7 @@ fn the_webhooks_receiver_applies_each_message_once_though_the_sender_is_killed_a
     let mut ended = false;
     for _ in 0..40 {
         let mut command = example("outbox_webhook");
-        command.args([&place.brokers, &place.name, &place.url(), &url]);
+        command.args([&place.brokers, &place.topic, &place.url(), &url]);
         let mut running = command.spawn().expect("the example starts");
         child.store(running.id(), Ordering::SeqCst);
         let status = running.wait().expect("it is our child");
@@ -321,7 +289,7 @@ fn a_topic_is_a_channel_and_a_structure_a_row() {
 
     let told = Pipeline::new("told").read(orders(300)).parse(Json::<Order>::new()).write_to(home());
     let told = told.for_each(async |tx, order| tx.outbox("audit", &order.id).of(&order).key(order.id % 7).await);
-    let told = told.channel("audit", Kafka::topic(&place.name).brokers(&place.brokers));
+    let told = told.channel("audit", Kafka::topic(&place.topic).brokers(&place.brokers));
     let report = block_on(async { told.start().expect("it starts").ended().await }).expect("it runs");
     assert_eq!((report.delivered, report.refused), (300, 0));
     let read = consumed(&place, 300);
@@ -333,9 +301,9 @@ fn a_topic_is_a_channel_and_a_structure_a_row() {
 /// The records of the topic: their idempotency keys and values.
 fn consumed(place: &Place, count: usize) -> BTreeMap<String, String> {
     let mut config = place.config();
-    config.set("group.id", &place.name).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+    config.set("group.id", &place.topic).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().expect("a consumer");
-    consumer.subscribe(&[&place.name]).expect("the topic is there");
+    consumer.subscribe(&[&place.topic]).expect("the topic is there");
     let mut read = BTreeMap::new();
     for _ in 0..600 {
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };

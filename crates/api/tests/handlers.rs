@@ -2,12 +2,13 @@
 
 use onceflow::engine::Kind;
 use onceflow::prelude::*;
-use onceflow::{Error, Handle, Ready, Report};
-use rusqlite::Connection;
-use std::path::PathBuf;
+use onceflow::{Error, Handle, Report};
+use sqlite_support::{Lab, run};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tempfile::TempDir;
+
+mod sqlite_support;
 
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug)]
 struct Payment {
@@ -16,23 +17,19 @@ struct Payment {
     cents: i64,
 }
 
-struct Case {
-    folder: TempDir,
+struct Case(Lab);
+
+impl Deref for Case {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.0
+    }
 }
 
 impl Case {
     fn new() -> Self {
-        let case = Self { folder: tempfile::tempdir().expect("a folder") };
-        case.open().execute_batch("CREATE TABLE payments (id INTEGER, cents INTEGER)").expect("it is empty");
-        case
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("t.db")
-    }
-
-    fn open(&self) -> Connection {
-        Connection::open(self.file()).expect("the folder is ours")
+        Self(Lab::new("CREATE TABLE payments (id INTEGER, cents INTEGER)"))
     }
 
     fn home(&self) -> Sqlite {
@@ -40,10 +37,6 @@ impl Case {
     }
 
     fn number(&self, sql: &str) -> i64 {
-        self.open().query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    fn text(&self, sql: &str) -> String {
         self.open().query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
@@ -59,11 +52,6 @@ fn payments(count: i64) -> Memory {
 async fn insert(tx: &Tx<'_>, payment: &Payment) -> onceflow::Result<()> {
     tx.execute("INSERT INTO payments VALUES ($1, $2)", params![payment.id, payment.cents]).await?;
     Ok(())
-}
-
-fn run(ready: Ready) -> onceflow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { ready.start()?.ended().await })
 }
 
 fn code(error: &Error) -> &'static str {

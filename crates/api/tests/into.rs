@@ -1,34 +1,26 @@
 //! Values as rows, over SQLite. Needs nothing installed.
 
 use onceflow::prelude::*;
-use onceflow::{Ready, Report, Table};
-use rusqlite::Connection;
+use onceflow::{Ready, Table};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use tempfile::TempDir;
+use sqlite_support::{Lab, run};
+use std::ops::Deref;
 
-struct Case {
-    folder: TempDir,
+mod sqlite_support;
+
+struct Case(Lab);
+
+impl Deref for Case {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.0
+    }
 }
 
 impl Case {
     fn new(setup: &str) -> Self {
-        let case = Self { folder: tempfile::tempdir().expect("a folder") };
-        case.open().execute_batch(setup).expect("it is empty");
-        case
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("t.db")
-    }
-
-    fn open(&self) -> Connection {
-        Connection::open(self.file()).expect("the folder is ours")
-    }
-
-    fn text(&self, sql: &str) -> String {
-        let text = |row: &rusqlite::Row<'_>| row.get::<_, Option<String>>(0);
-        self.open().query_row(sql, [], text).unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_default()
+        Self(Lab::new(setup))
     }
 
     fn flow<T: Serialize + for<'de> Deserialize<'de> + Send + 'static>(
@@ -37,11 +29,6 @@ impl Case {
     ) -> onceflow::Writing<T> {
         Pipeline::new("p").read(Memory::json(values)).parse(Json::<T>::new()).write_to(Sqlite::file(self.file()))
     }
-}
-
-fn run(ready: Ready) -> onceflow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { ready.start()?.ended().await })
 }
 
 fn code(ready: Ready) -> (&'static str, String) {

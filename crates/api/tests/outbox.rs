@@ -1,15 +1,17 @@
 //! The outbox over SQLite: what is delivered, in which order, how often, and what becomes of what is refused. Needs nothing installed.
 
 use onceflow::prelude::*;
-use onceflow::{Message, Ready, Report};
+use onceflow::{Message, Ready};
 use rusqlite::Connection;
+use sqlite_support::{Lab, run};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tempfile::TempDir;
+
+mod sqlite_support;
 
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 struct Order {
@@ -17,28 +19,19 @@ struct Order {
     customer: String,
 }
 
-struct Case {
-    folder: TempDir,
+struct Case(Lab);
+
+impl Deref for Case {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.0
+    }
 }
 
 impl Case {
     fn new() -> Self {
-        let case = Self { folder: tempfile::tempdir().expect("a folder") };
-        case.open().execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, state TEXT)").expect("it is empty");
-        case
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("t.db")
-    }
-
-    fn open(&self) -> Connection {
-        Connection::open(self.file()).expect("the folder is ours")
-    }
-
-    fn text(&self, sql: &str) -> String {
-        let text = |row: &rusqlite::Row<'_>| row.get::<_, Option<String>>(0);
-        self.open().query_row(sql, [], text).unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_default()
+        Self(Lab::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, state TEXT)"))
     }
 
     fn flow(&self, count: i64) -> onceflow::Writing<Order> {
@@ -56,11 +49,6 @@ impl Case {
             tx.outbox("mail", &*order).key(&order.customer).or_compensate(cancel, params![order.id, "cancelled"]).await
         })
     }
-}
-
-fn run(ready: Ready) -> onceflow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { ready.start()?.ended().await })
 }
 
 /// Everything that came, by key, in order.

@@ -2,9 +2,12 @@
 
 use onceflow::prelude::*;
 use onceflow::{Error, Ready, Report, Value};
+use postgres_support::{Database, block_on};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tokio_postgres::NoTls;
+
+mod postgres_support;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Payment {
@@ -12,62 +15,27 @@ struct Payment {
     cents: i64,
 }
 
-/// A database of one test; it goes with this value.
-struct Case {
-    server: String,
-    name: String,
+struct Case(Database);
+
+impl Deref for Case {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.0
+    }
 }
 
 impl Case {
     fn new(test: &str) -> Option<Self> {
-        let Ok(server) = std::env::var("ONCEFLOW_TEST_POSTGRES") else {
-            assert!(std::env::var_os("ONCEFLOW_TEST_REQUIRE").is_none(), "ONCEFLOW_TEST_POSTGRES is not set");
-            println!("not run: ONCEFLOW_TEST_POSTGRES is not set");
-            return None;
-        };
-        let case = Self { server, name: format!("api_{test}_{}", std::process::id()) };
-        execute(&case.server, &format!("CREATE DATABASE {}", case.name)).expect("a superuser may");
-        execute(&case.url(), "CREATE TABLE payments (id BIGINT, cents INTEGER)").expect("it is empty");
-        Some(case)
-    }
-
-    fn url(&self) -> String {
-        let (server, _) = self.server.rsplit_once('/').expect("the URL ends with a database");
-        format!("{server}/{}", self.name)
+        let database = Database::new(&format!("api_{test}"))?;
+        database.execute("CREATE TABLE payments (id BIGINT, cents INTEGER)");
+        Some(Self(database))
     }
 
     fn flow(&self, count: i64) -> onceflow::Writing<Payment> {
         let payments = Memory::json((0..count).map(|id| Payment { id, cents: id * 10 }));
         Pipeline::new("payments").read(payments).parse(Json::<Payment>::new()).write_to(Postgres::url(self.url()))
     }
-
-    fn number(&self, sql: &str) -> i64 {
-        let url = self.url();
-        block_on(async {
-            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("it answers");
-            tokio::spawn(connection);
-            client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
-        })
-    }
-}
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        // A test that failed has said so already.
-        let _ = execute(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
-    }
-}
-
-fn execute(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
-    block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        tokio::spawn(connection);
-        client.batch_execute(sql).await
-    })
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
 fn run(ready: Ready) -> onceflow::Result<Report> {
@@ -203,13 +171,11 @@ fn a_lost_connection_and_a_deadlock_are_tried_again() {
 #[test]
 fn values_go_in_and_come_out_as_they_are() {
     let Some(case) = Case::new("values") else { return };
-    execute(
-        &case.url(),
+    case.execute(
         "CREATE TYPE mood AS ENUM ('good', 'bad');
          CREATE TABLE v (i2 SMALLINT, i4 INTEGER, i8 BIGINT, n NUMERIC(30, 5), f4 REAL, f8 DOUBLE PRECISION, t TEXT, c CHAR(3),
              b BOOLEAN, y BYTEA, u UUID, tz TIMESTAMPTZ, ts TIMESTAMP, d DATE, j JSON, jb JSONB, m mood, nothing INTEGER)",
-    )
-    .expect("it is new");
+    );
     let ready = case.flow(1).for_each(async |tx, _payment| {
         let uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
         let sql =

@@ -390,6 +390,13 @@ pub struct Written {
     pub aside: Vec<Aside>,
 }
 
+impl Written {
+    /// Nothing yet, of so many tables.
+    pub fn nothing(tables: usize) -> Self {
+        Self { rows: vec![0; tables], ignored: vec![0; tables], ..Self::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

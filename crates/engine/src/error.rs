@@ -201,6 +201,20 @@ impl std::error::Error for Error {
     }
 }
 
+/// Any error with its causes in one line, each where it is not said already.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = next.source();
+    }
+    said
+}
+
 impl From<onceflow_core::Violation> for Error {
     fn from(violation: onceflow_core::Violation) -> Self {
         Self::internal(format!("an invariant of the protocol does not hold: {violation}"))

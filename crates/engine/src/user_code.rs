@@ -5,7 +5,7 @@
 
 use crate::changes::{Aside, Work};
 use crate::codes;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, with_causes};
 use crate::home::Answer;
 use crate::home::inside::Inside;
 
@@ -35,15 +35,7 @@ pub fn explain(error: Box<dyn std::error::Error + Send + Sync>, doing: &str) -> 
         Ok(driver) => return crate::home::sqlite::explain(*driver, doing),
         Err(other) => other,
     };
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let text = next.to_string();
-        if !said.contains(&text) {
-            said = format!("{said}: {text}");
-        }
-        cause = next.source();
-    }
+    let said = with_causes(&*error);
     Error::new(Kind::Data, codes::OF1001, format!("cannot {doing}: your code says: {said}"))
         .note("nothing of it was committed; the next start reads the same records again")
         .help("Error::retry(..) for what may work later, record.dead_letter(..) for a record that never will")

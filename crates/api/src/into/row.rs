@@ -108,13 +108,74 @@ impl SerializeMap for Fields<'_> {
     }
 }
 
-/// What is no row, for both serializers below.
+/// What is no row.
 macro_rules! refused {
     ($answer:expr; $($method:ident($($type:ty),*);)*) => {$(
         fn $method(self, $(_: $type),*) -> Result<(), Refused> {
             Err($answer)
         }
     )*};
+}
+
+/// What both serializers below do alike: wrappers are looked through, and what is made of several values gets the answer.
+macro_rules! wrappers_and_compounds {
+    ($answer:expr) => {
+        type SerializeSeq = Impossible<(), Refused>;
+        type SerializeTuple = Impossible<(), Refused>;
+        type SerializeTupleStruct = Impossible<(), Refused>;
+        type SerializeTupleVariant = Impossible<(), Refused>;
+        type SerializeStructVariant = Impossible<(), Refused>;
+
+        fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+            value.serialize(self)
+        }
+
+        fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
+            value.serialize(self)
+        }
+
+        fn serialize_newtype_variant<T: Serialize + ?Sized>(
+            self,
+            _: &'static str,
+            _: u32,
+            _: &'static str,
+            _: &T,
+        ) -> Result<(), Refused> {
+            Err($answer)
+        }
+
+        fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Refused> {
+            Err($answer)
+        }
+
+        fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Refused> {
+            Err($answer)
+        }
+
+        fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Refused> {
+            Err($answer)
+        }
+
+        fn serialize_tuple_variant(
+            self,
+            _: &'static str,
+            _: u32,
+            _: &'static str,
+            _: usize,
+        ) -> Result<Self::SerializeTupleVariant, Refused> {
+            Err($answer)
+        }
+
+        fn serialize_struct_variant(
+            self,
+            _: &'static str,
+            _: u32,
+            _: &'static str,
+            _: usize,
+        ) -> Result<Self::SerializeStructVariant, Refused> {
+            Err($answer)
+        }
+    };
 }
 
 fn no_row() -> Refused {
@@ -124,13 +185,10 @@ fn no_row() -> Refused {
 impl<'c> Serializer for Row<'c> {
     type Ok = ();
     type Error = Refused;
-    type SerializeSeq = Impossible<(), Refused>;
-    type SerializeTuple = Impossible<(), Refused>;
-    type SerializeTupleStruct = Impossible<(), Refused>;
-    type SerializeTupleVariant = Impossible<(), Refused>;
     type SerializeMap = Fields<'c>;
     type SerializeStruct = Fields<'c>;
-    type SerializeStructVariant = Impossible<(), Refused>;
+
+    wrappers_and_compounds!(no_row());
 
     refused! { no_row();
         serialize_bool(bool); serialize_i8(i8); serialize_i16(i16); serialize_i32(i32); serialize_i64(i64); serialize_u8(u8);
@@ -139,62 +197,12 @@ impl<'c> Serializer for Row<'c> {
         serialize_unit_variant(&'static str, u32, &'static str);
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<(), Refused> {
-        Err(no_row())
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Refused> {
-        Err(no_row())
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Refused> {
-        Err(no_row())
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Refused> {
-        Err(no_row())
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Refused> {
-        Err(no_row())
-    }
-
     fn serialize_map(self, _: Option<usize>) -> Result<Fields<'c>, Refused> {
         Ok(Fields { columns: self.columns, expected: 0, key: None, is_map: true })
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'c>, Refused> {
         Ok(Fields { columns: self.columns, expected: 0, key: None, is_map: false })
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, Refused> {
-        Err(no_row())
     }
 }
 
@@ -215,13 +223,10 @@ macro_rules! ints {
 impl Serializer for Cell<'_> {
     type Ok = ();
     type Error = Refused;
-    type SerializeSeq = Impossible<(), Refused>;
-    type SerializeTuple = Impossible<(), Refused>;
-    type SerializeTupleStruct = Impossible<(), Refused>;
-    type SerializeTupleVariant = Impossible<(), Refused>;
     type SerializeMap = Impossible<(), Refused>;
     type SerializeStruct = Impossible<(), Refused>;
-    type SerializeStructVariant = Impossible<(), Refused>;
+
+    wrappers_and_compounds!(Refused::Nested);
 
     ints! {
         serialize_i8 i8; serialize_i16 i16; serialize_i32 i32; serialize_i64 i64; serialize_i128 i128;
@@ -269,10 +274,6 @@ impl Serializer for Cell<'_> {
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
-    }
-
     fn serialize_unit(self) -> Result<(), Refused> {
         self.serialize_none()
     }
@@ -285,57 +286,11 @@ impl Serializer for Cell<'_> {
         self.serialize_str(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<(), Refused> {
-        Err(Refused::Nested)
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Refused> {
-        Err(Refused::Nested)
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Refused> {
-        Err(Refused::Nested)
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Refused> {
-        Err(Refused::Nested)
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Refused> {
-        Err(Refused::Nested)
-    }
-
     fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Refused> {
         Err(Refused::Nested)
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Refused> {
-        Err(Refused::Nested)
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, Refused> {
         Err(Refused::Nested)
     }
 }

@@ -1,9 +1,10 @@
 //! The columns of a target table, as the database has them.
 
 use super::Target;
+use crate::tx::quoted_table;
 use arrow_schema::{DataType, TimeUnit};
 use onceflow_engine as engine;
-use onceflow_engine::changes::{ColumnSpec, TableSpec, quoted};
+use onceflow_engine::changes::{ColumnSpec, TableSpec};
 use onceflow_engine::codes;
 use onceflow_engine::home::HomeFactory;
 use onceflow_engine::home::desk::{Cell, Desk};
@@ -126,23 +127,23 @@ async fn postgres(desk: &mut dyn Desk, table: &str) -> engine::Result<Vec<Found>
                FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
                LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
                WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
-    let name = table.split('.').map(quoted).collect::<Vec<_>>().join(".");
-    let rows = desk.rows(sql, &[Cell::Text(name)]).await?;
-    let found = |row: Vec<Cell>| {
-        let [name, words, not_null, default, generated, key, array] = <[Cell; 7]>::try_from(row).ok()?;
-        let (name, words) = (text(name)?, text(words)?);
-        let data_type = (number(array)? == 0).then(|| of_postgres(&words)).flatten();
-        Some(Found {
-            data_type,
-            nullable: number(not_null)? == 0,
-            default: number(default)? == 1,
-            generated: number(generated)? == 1,
-            key: number(key)?,
-            name,
-            words,
-        })
-    };
-    Ok(rows.into_iter().filter_map(found).collect())
+    let rows = desk.rows(sql, &[Cell::Text(quoted_table(table))]).await?;
+    Ok(rows.into_iter().filter_map(|row| found(row, of_postgres)).collect())
+}
+
+/// A column out of its row: name, type, not null, default, generated, place in the key, whether it is an array.
+fn found(row: Vec<Cell>, of: impl Fn(&str) -> Option<DataType>) -> Option<Found> {
+    let [name, words, not_null, default, generated, key, array] = <[Cell; 7]>::try_from(row).ok()?;
+    let (name, words) = (text(name)?, text(words)?);
+    Some(Found {
+        data_type: (number(array)? == 0).then(|| of(&words)).flatten(),
+        nullable: number(not_null)? == 0,
+        default: number(default)? == 1,
+        generated: number(generated)? == 1,
+        key: number(key)?,
+        name,
+        words,
+    })
 }
 
 /// What stands in no list travels as text, and the server casts it: `uuid`, `jsonb`, `inet`, enums.
@@ -181,22 +182,9 @@ fn decimal(arguments: &str) -> Option<DataType> {
 }
 
 async fn sqlite(desk: &mut dyn Desk, table: &str) -> engine::Result<Vec<Found>> {
-    let sql = "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, hidden > 0, pk FROM pragma_table_xinfo($1) ORDER BY cid";
+    let sql = "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, hidden > 0, pk, 0 FROM pragma_table_xinfo($1) ORDER BY cid";
     let rows = desk.rows(sql, &[Cell::Text(table.to_owned())]).await?;
-    let found = |row: Vec<Cell>| {
-        let [name, words, not_null, default, generated, key] = <[Cell; 6]>::try_from(row).ok()?;
-        let (name, words) = (text(name)?, text(words)?);
-        Some(Found {
-            data_type: of_sqlite(&words),
-            nullable: number(not_null)? == 0,
-            default: number(default)? == 1,
-            generated: number(generated)? == 1,
-            key: number(key)?,
-            name,
-            words,
-        })
-    };
-    Ok(rows.into_iter().filter_map(found).collect())
+    Ok(rows.into_iter().filter_map(|row| found(row, of_sqlite)).collect())
 }
 
 /// By SQLite's own rules of affinity, in their order, with the words in between that say more (<https://sqlite.org/datatype3.html>, §3.1).

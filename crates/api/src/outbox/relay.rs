@@ -88,7 +88,7 @@ impl Relay {
                         phase: watched,
                         counts: counted,
                         taken: TAKEN_MIN,
-                        took_over: false,
+                        began: false,
                     };
                     runtime.block_on(running.run());
                 }
@@ -140,7 +140,7 @@ struct Running {
     /// How many messages the next round takes.
     taken: usize,
     /// Whether what the relay before had taken was given back.
-    took_over: bool,
+    began: bool,
 }
 
 /// What a round did.
@@ -247,11 +247,9 @@ impl Running {
             none => none.insert(self.factory.open(Arc::default())?),
         };
         let mut desk = home.desk().await?;
-        if new && !self.took_over {
-            self.store.take_over(&mut *desk).await?;
-            self.took_over = true;
-        } else if new {
-            self.store.give_back(&mut *desk).await?;
+        if new {
+            self.store.give_back(&mut *desk, self.began).await?;
+            self.began = true;
         }
         let taken = self.store.take(&mut *desk, self.taken).await?;
         drop(desk);

@@ -15,6 +15,9 @@ const KEPT: i64 = 100_000;
 /// How many old ones go at a time.
 const TRIM_MAX: i64 = 1_000;
 
+/// The rows of the pipeline whose name is the first parameter.
+const OF_PIPELINE: &str = "pipeline IN (SELECT pipeline FROM {pipeline} WHERE name = $1)";
+
 /// The statement of [`super::Outgoing`]. Topics that can be deleted and made again have an id, which is part of the idempotency key.
 macro_rules! insert {
     ($ledger:literal) => {
@@ -87,34 +90,29 @@ pub(super) enum Outcome {
 }
 
 impl Store {
-    /// Gives back what a relay before this one had taken: whoever it was, it does not own the pipeline any more. Only when a relay
-    /// starts: one that has slept meanwhile must take nothing from its successor.
-    pub(super) async fn take_over(&self, desk: &mut dyn Desk) -> engine::Result<()> {
-        let sql = "UPDATE {outbox} SET leased_by = NULL WHERE pipeline IN (SELECT pipeline FROM {pipeline} WHERE name = $1) \
-                   AND state = 'pending' AND leased_by IS NOT NULL";
-        desk.execute(&[statement(sql, vec![self.name()], None)]).await.map(drop)
-    }
-
-    /// Gives back what this relay had taken when its session was lost.
-    pub(super) async fn give_back(&self, desk: &mut dyn Desk) -> engine::Result<()> {
-        let sql = "UPDATE {outbox} SET leased_by = NULL WHERE pipeline IN (SELECT pipeline FROM {pipeline} WHERE name = $1) \
-                   AND state = 'pending' AND leased_by = $2";
-        let parameters = vec![self.name(), Cell::Text(self.nonce.clone())];
-        desk.execute(&[statement(sql, parameters, None)]).await.map(drop)
+    /// Gives back what was taken: by this relay, when its session was lost, or by whoever it was, when a relay starts, since none before
+    /// it owns the pipeline any more. One that has slept meanwhile must take nothing from its successor.
+    pub(super) async fn give_back(&self, desk: &mut dyn Desk, only_mine: bool) -> engine::Result<()> {
+        let (whose, parameters) = match only_mine {
+            true => ("leased_by = $2", vec![self.name(), Cell::Text(self.nonce.clone())]),
+            false => ("leased_by IS NOT NULL", vec![self.name()]),
+        };
+        let sql =
+            format!("UPDATE {{outbox}} SET leased_by = NULL WHERE {OF_PIPELINE} AND state = 'pending' AND {whose}");
+        desk.execute(&[statement(&sql, parameters, None)]).await.map(drop)
     }
 
     /// Takes the next messages that may be sent, none behind one of its key that has to wait.
     pub(super) async fn take(&self, desk: &mut dyn Desk, most: usize) -> engine::Result<Vec<Message>> {
         let sql = format!(
             "SELECT o.id, o.channel, o.key, o.idempotency_key, o.message, o.compensation, o.attempts FROM {{outbox}} o \
-             WHERE o.pipeline IN (SELECT pipeline FROM {{pipeline}} WHERE name = $1) AND o.state = 'pending' AND o.leased_by IS NULL \
+             WHERE o.{OF_PIPELINE} AND o.state = 'pending' AND o.leased_by IS NULL \
              AND o.due_at <= $2 AND {} AND NOT EXISTS (SELECT 1 FROM {{outbox}} b WHERE b.pipeline = o.pipeline \
              AND b.channel = o.channel AND b.key = o.key AND b.id < o.id AND b.state = 'pending' AND (b.leased_by IS NOT NULL OR b.due_at > 0)) \
              ORDER BY o.id LIMIT {most}",
             self.ours(3)
         );
-        let mut parameters = vec![self.name(), Cell::Int(now())];
-        parameters.extend(self.channels.keys().map(|channel| Cell::Text(channel.clone())));
+        let parameters = self.with_channels(vec![self.name(), Cell::Int(now())]);
         let found = desk.rows(&sql, &parameters).await?;
         let messages: Vec<_> = found.into_iter().filter_map(message).collect();
         let lease = |message: &Message| {
@@ -131,6 +129,12 @@ impl Store {
     fn ours(&self, first: usize) -> String {
         let marks = (first..first + self.channels.len()).map(|mark| format!("${mark}")).collect::<Vec<_>>();
         format!("o.channel IN ({})", marks.join(", "))
+    }
+
+    /// The parameters of a statement that ends with the marks of [`Store::ours`].
+    fn with_channels(&self, mut parameters: Vec<Cell>) -> Vec<Cell> {
+        parameters.extend(self.channels.keys().map(|channel| Cell::Text(channel.clone())));
+        parameters
     }
 
     /// Writes down what became of messages, all or none. Refused where another relay has them by now.
@@ -180,12 +184,11 @@ impl Store {
     /// How many messages of this program's channels are still to be delivered, and when the first of those that wait is due.
     pub(super) async fn pending(&self, desk: &mut dyn Desk) -> engine::Result<(u64, Option<i64>)> {
         let sql = format!(
-            "SELECT count(*), min(o.due_at) FROM {{outbox}} o WHERE o.pipeline IN (SELECT pipeline FROM {{pipeline}} WHERE name = $1) \
+            "SELECT count(*), min(o.due_at) FROM {{outbox}} o WHERE o.{OF_PIPELINE} \
              AND o.state = 'pending' AND {}",
             self.ours(2)
         );
-        let mut parameters = vec![self.name()];
-        parameters.extend(self.channels.keys().map(|channel| Cell::Text(channel.clone())));
+        let parameters = self.with_channels(vec![self.name()]);
         let rows = desk.rows(&sql, &parameters).await?;
         match rows.first().map(Vec::as_slice) {
             Some([Cell::Int(count), Cell::Int(due)]) => Ok((u64::try_from(*count).unwrap_or(0), Some(*due))),
@@ -197,7 +200,7 @@ impl Store {
     pub(super) async fn trim(&self, desk: &mut dyn Desk) -> engine::Result<()> {
         let sql = format!(
             "DELETE FROM {{outbox}} WHERE id IN (SELECT id FROM {{outbox}} WHERE state = 'delivered' \
-             AND pipeline IN (SELECT pipeline FROM {{pipeline}} WHERE name = $1) \
+             AND {OF_PIPELINE} \
              AND id <= (SELECT max(id) FROM {{outbox}}) - {KEPT} ORDER BY id LIMIT {TRIM_MAX})"
         );
         desk.execute(&[statement(&sql, vec![self.name()], None)]).await.map(drop)

@@ -1,9 +1,8 @@
 //! A home that breaks at a chosen moment: the process ends there, or the database is lost for a moment.
 
 use super::Scenario;
-use crate::calling::Fuse;
+use crate::calling::{Fuse, disturbed};
 use onceflow_engine::changes::{TableSpec, Work, Written};
-use onceflow_engine::codes;
 use onceflow_engine::core::{PipelineId, PositionRow};
 use onceflow_engine::home::desk::Desk;
 use onceflow_engine::home::inside::Inside;
@@ -95,10 +94,7 @@ impl Plan {
     }
 
     fn error(&self) -> Error {
-        match self.scenario.how {
-            How::ProcessEnds => Error::internal("the test ends the process here"),
-            How::DatabaseLost => Error::unavailable(codes::OF0806, "the test loses the database here"),
-        }
+        disturbed(self.scenario.how == How::DatabaseLost)
     }
 }
 

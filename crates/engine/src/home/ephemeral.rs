@@ -236,8 +236,7 @@ impl Transaction for Open<'_> {
     fn write<'a>(&'a mut self, work: &'a Work) -> Answer<'a, Result<Written, CommitError>> {
         Box::pin(async move {
             let tables = self.home.tables.len();
-            let mut written =
-                Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new(), aside: Vec::new() };
+            let mut written = Written::nothing(tables);
             for set in work.parts.iter().flat_map(|part| &part.sets) {
                 written.rows[set.table] += set.rows.num_rows() as u64;
                 if matches!(self.home.output, Output::Print) {

@@ -128,8 +128,7 @@ async fn search(
     tables: usize,
     checked: bool,
 ) -> Result<Written, CommitError> {
-    let mut written =
-        Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new(), aside: Vec::new() };
+    let mut written = Written::nothing(tables);
     let whole = 0..units.len();
     let mut open = vec![whole];
     let (mut passed, mut named) = (0, false);
@@ -241,12 +240,7 @@ mod tests {
             self.tried += units.len();
             let Some(bad) = units.iter().map(|unit| self.number(*unit)).find(|number| self.bad.contains(number)) else {
                 self.there.extend(units);
-                return Ok(Written {
-                    rows: vec![units.len() as u64],
-                    ignored: vec![0],
-                    refused: Vec::new(),
-                    aside: Vec::new(),
-                });
+                return Ok(Written { rows: vec![units.len() as u64], ..Written::nothing(1) });
             };
             Err(match (self.names)(bad) {
                 Some(named) => Stopped::Named(self.refusal(self.units[named])),
@@ -267,7 +261,7 @@ mod tests {
         }
 
         fn singly<'a>(&'a mut self, units: &'a [Unit], _: bool) -> Answer<'a, Result<Written, CommitError>> {
-            let mut written = Written { rows: vec![0], ignored: vec![0], refused: Vec::new(), aside: Vec::new() };
+            let mut written = Written::nothing(1);
             for unit in units {
                 match self.write(&[*unit]) {
                     Ok(more) => add(&mut written, more),

@@ -423,7 +423,7 @@ fn rows(work: &Work) -> (Vec<Unit>, Vec<(usize, Row)>) {
 }
 
 fn written(units: &[Unit], rows: &[(usize, Row)], refused: &BTreeSet<usize>) -> Written {
-    let mut written = Written { rows: vec![0; 2], ignored: vec![0; 2], refused: Vec::new(), aside: Vec::new() };
+    let mut written = Written::nothing(2);
     for (unit, row) in rows.iter().filter(|(unit, _)| !refused.contains(unit)) {
         debug_assert!(*unit < units.len());
         written.rows[if matches!(row, Row::Entry(_)) { ENTRY } else { BALANCE }] += 1;

@@ -190,8 +190,7 @@ impl<'c, 'w> Writer<'c, 'w> {
 
     fn all_tables(&mut self, units: &[Unit]) -> Attempted<Written> {
         let tables = self.tables.len();
-        let mut written =
-            Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new(), aside: Vec::new() };
+        let mut written = Written::nothing(tables);
         for table in 0..tables {
             let rows = self.select(table, units);
             if rows.is_empty() {
@@ -474,8 +473,7 @@ impl<'c, 'w> Writer<'c, 'w> {
 
     fn singly_now(&mut self, units: &[Unit], checked: bool) -> Result<Written, CommitError> {
         let tables = self.tables.len();
-        let mut written =
-            Written { rows: vec![0; tables], ignored: vec![0; tables], refused: Vec::new(), aside: Vec::new() };
+        let mut written = Written::nothing(tables);
         for unit in units {
             match self.range_now(std::slice::from_ref(unit), checked) {
                 Ok(more) => {

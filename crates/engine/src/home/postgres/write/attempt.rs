@@ -147,12 +147,7 @@ impl<'a> Search<'a> {
     }
 
     fn nothing(&self) -> Written {
-        Written {
-            rows: vec![0; self.specs.len()],
-            ignored: vec![0; self.specs.len()],
-            refused: Vec::new(),
-            aside: Vec::new(),
-        }
+        Written::nothing(self.specs.len())
     }
 
     /// Writes rows, table after table in the order in which they first appear.
